@@ -1,0 +1,1 @@
+"""Types, configuration, the store: what everything stands on. No torch."""

@@ -1,0 +1,1 @@
+"""Tasks, scores, statistics and the report."""

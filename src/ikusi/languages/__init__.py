@@ -1,0 +1,1 @@
+"""Language packs: one data file per language, and what validates them."""

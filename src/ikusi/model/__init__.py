@@ -1,0 +1,1 @@
+"""Vision encoder, connector and language model as one transformers model."""

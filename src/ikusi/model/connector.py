@@ -1,0 +1,148 @@
+"""The connector: from the vision encoder's width to the language model's.
+
+Place: vision -> [connector] -> llm. Three kinds: `linear` (one affine map, the paper's), `mlp`
+(LLaVA-1.5's two layers with a GELU between) and `pixel-shuffle` (neighbouring patches are stacked
+into one token, as in Idefics3, then mapped).
+
+Shapes: `B` images, `N` image tokens each, `C` vision width, `D` language-model width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ikusi.core.errors import ConfigError
+
+ConnectorKind = Literal["linear", "mlp", "pixel-shuffle"]
+
+
+class LinearConnector(nn.Linear):
+    """One affine map with a bias: 1024 -> 4096 has 4,198,400 parameters, as in the paper."""
+
+    def __init__(self, vision_width: int, text_width: int) -> None:
+        super().__init__(vision_width, text_width)
+
+
+class MlpConnector(nn.Sequential):
+    """LLaVA-1.5's projector: linear, GELU, linear."""
+
+    def __init__(self, vision_width: int, text_width: int) -> None:
+        super().__init__(
+            nn.Linear(vision_width, text_width), nn.GELU(), nn.Linear(text_width, text_width)
+        )
+
+
+class PixelShuffleConnector(nn.Module):
+    """Stack each `scale` x `scale` block of patches into one token, then map it without a bias."""
+
+    def __init__(self, vision_width: int, text_width: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.projection = nn.Linear(vision_width * scale**2, text_width, bias=False)
+
+    def forward(self, features_BNC: Tensor) -> Tensor:
+        """Return float[B, N / scale**2, D].
+
+        Raises:
+            ConfigError: the patches are no square grid, or `scale` does not divide its side.
+        """
+        batch, num_patches, width = features_BNC.shape
+        side, scale = math.isqrt(num_patches), self.scale
+        if side * side != num_patches or side % scale:
+            raise ConfigError(
+                f"pixel-shuffle: a grid of {num_patches} patches has no blocks of {scale} x {scale}."
+                " Choose a scale that divides the grid's side."
+            )
+        grid = features_BNC.view(batch, side // scale, scale, side // scale, scale, width)
+        blocks = grid.permute(0, 1, 3, 2, 4, 5).reshape(batch, -1, scale * scale * width)
+        projected: Tensor = self.projection(blocks)
+        return projected
+
+
+Connector = LinearConnector | MlpConnector | PixelShuffleConnector
+
+
+def build_connector(
+    kind: ConnectorKind, vision_width: int, text_width: int, scale: int = 2
+) -> Connector:
+    """Return a freshly initialised connector; `scale` is for `pixel-shuffle` alone."""
+    if kind == "linear":
+        return LinearConnector(vision_width, text_width)
+    if kind == "mlp":
+        return MlpConnector(vision_width, text_width)
+    return PixelShuffleConnector(vision_width, text_width, scale)
+
+
+def num_image_tokens(connector: Connector, num_patches: int) -> int:
+    """Return how many tokens the language model sees for an image of `num_patches` patches."""
+    if isinstance(connector, PixelShuffleConnector):
+        return num_patches // connector.scale**2
+    return num_patches
+
+
+@torch.no_grad()
+def standardise_input(connector: Connector, mean_C: Tensor, std_C: Tensor) -> None:
+    """Change the initial weights so that the first layer sees features of mean 0 and deviation 1.
+
+    Whitening lives in the weights, not in the features, so the checkpoint stays a plain one.
+    """
+    first = next(m for m in connector.modules() if isinstance(m, nn.Linear))
+    repeat = first.in_features // mean_C.numel()
+    mean, std = mean_C.repeat(repeat), std_C.clamp_min(1e-6).repeat(repeat)
+    first.weight.div_(std)
+    if first.bias is not None:
+        first.bias.sub_(first.weight @ mean)
+
+
+def fold_linear(connector: LinearConnector) -> tuple[dict[str, Tensor], str]:
+    """Return the linear connector as the state of LLaVA's two-layer projector, and its activation.
+
+    Since gelu(z) - gelu(-z) = z, `W1 = [I; -I; 0]`, `b1 = 0`, `W2 = [W, -W, 0]`, `b2 = b` is the
+    same map wherever `2 * C <= D`. Where it is not, the activation `linear` with `W1 = [W]`,
+    `W2 = I` is exact too, and transformers loads it as well.
+    """
+    weight_DC, bias_D = connector.weight.detach(), connector.bias.detach()
+    text_width, vision_width = weight_DC.shape
+    if 2 * vision_width > text_width:
+        identity = torch.eye(text_width, dtype=weight_DC.dtype)
+        state = {
+            "linear_1.weight": weight_DC.clone(),
+            "linear_1.bias": torch.zeros_like(bias_D),
+            "linear_2.weight": identity,
+            "linear_2.bias": bias_D.clone(),
+        }
+        return state, "linear"
+    first = torch.zeros(text_width, vision_width, dtype=weight_DC.dtype)
+    first[:vision_width] = torch.eye(vision_width, dtype=weight_DC.dtype)
+    first[vision_width : 2 * vision_width] = -first[:vision_width]
+    second = torch.zeros(text_width, text_width, dtype=weight_DC.dtype)
+    second[:, :vision_width] = weight_DC
+    second[:, vision_width : 2 * vision_width] = -weight_DC
+    state = {
+        "linear_1.weight": first,
+        "linear_1.bias": torch.zeros_like(bias_D),
+        "linear_2.weight": second,
+        "linear_2.bias": bias_D.clone(),
+    }
+    return state, "gelu"
+
+
+def unfold_linear(state: Mapping[str, Tensor], activation: str) -> LinearConnector | None:
+    """Return the linear connector that `fold_linear` wrote, or None for a real two-layer one."""
+    first, second = state["linear_1.weight"], state["linear_2.weight"]
+    text_width, vision_width = first.shape
+    weight = first if activation == "linear" else second[:, :vision_width]
+    connector = LinearConnector(vision_width, text_width)
+    with torch.no_grad():
+        connector.weight.copy_(weight)
+        connector.bias.copy_(state["linear_2.bias"])
+    expected, expected_activation = fold_linear(connector)
+    same = activation == expected_activation and all(
+        torch.equal(state[name], expected[name]) for name in expected
+    )
+    return connector if same else None

@@ -1,0 +1,1 @@
+"""Recipes, plans and grids of runs."""

@@ -1,0 +1,157 @@
+"""The training loop, one for every stage.
+
+Place: loader, model -> [loop] -> checkpoint. Contract: the loss is a sum over supervised tokens,
+divided once by the optimiser step's count of them; a loss or a gradient that is not finite stops
+the run before the weights are touched, and names the samples of that step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ikusi.core.errors import TrainError
+from ikusi.train.settings import TrainSettings
+
+
+class Objective(Protocol):
+    """What a stage optimises."""
+
+    def trainable(self) -> Sequence[nn.Parameter]:
+        """Return the parameters that the stage trains."""
+        ...
+
+    def batches(self, epoch: int) -> Iterator[list[int]]:
+        """Yield the sample indices of every batch of an epoch."""
+        ...
+
+    def num_batches(self) -> int:
+        """Return the number of batches in an epoch."""
+        ...
+
+    def loss(self, indices: list[int]) -> tuple[Tensor, int]:
+        """Return the loss summed over the batch's supervised tokens, and how many there are."""
+        ...
+
+    def names(self, indices: list[int]) -> list[str]:
+        """Return the ids of the samples, for messages."""
+        ...
+
+
+@dataclass
+class History:
+    """What a run logged: one row per `every` steps, and totals."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    supervised_tokens: int = 0
+    samples: int = 0
+
+
+def num_steps(objective: Objective, settings: TrainSettings) -> int:
+    """Return the number of optimiser steps that the settings come to, at least one."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    batches = objective.num_batches() * settings.num_train_epochs
+    return max(1, math.ceil(batches / settings.gradient_accumulation_steps - 1e-9))
+
+
+def learning_rate_factor(step: int, steps: int, settings: TrainSettings) -> float:
+    """Return the share of the peak learning rate at `step` (counted from 0)."""
+    warmup = math.ceil(steps * settings.warmup_ratio)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    if settings.lr_scheduler_type == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1 - progress if settings.lr_scheduler_type == "linear" else 1.0
+
+
+def fit(
+    objective: Objective,
+    settings: TrainSettings,
+    *,
+    on_step: Callable[[int, int, float], None] | None = None,
+    log_every: int = 20,
+) -> History:
+    """Train for the settings' steps and return what was logged.
+
+    Args:
+        objective: the stage.
+        settings: optimiser and schedule.
+        on_step: called after each step with (step, steps, loss per supervised token).
+        log_every: steps between two rows of the history.
+
+    Raises:
+        TrainError: the loss or the gradient is not finite; names the step and its samples.
+    """
+    parameters = list(objective.trainable())
+    decayed = [p for p in parameters if p.ndim >= 2]
+    plain = [p for p in parameters if p.ndim < 2]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        fused=True,
+    )
+    steps = num_steps(objective, settings)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: learning_rate_factor(min(step, steps - 1), steps, settings)
+    )
+    history = History(steps=steps)
+    stream = _endless(objective)
+    window_loss, window_count = 0.0, 0
+    for step in range(steps):
+        loss_sum, count = 0.0, 0
+        step_indices: list[int] = []
+        for _ in range(settings.gradient_accumulation_steps):
+            indices = next(stream)
+            loss, tokens = objective.loss(indices)
+            loss.backward()
+            loss_sum, count = loss_sum + float(loss.detach()), count + tokens
+            step_indices.extend(indices)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(max(1, count))
+        norm = float(nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm, foreach=True))
+        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
+            named = ", ".join(objective.names(step_indices)[:8])
+            raise TrainError(
+                f"step {step + 1} of {steps}: the loss is {loss_sum} and the gradient norm {norm}. "
+                f"The weights are those of the step before. Samples: {named}, ... "
+                "Look at them, or lower learning_rate."
+            )
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad(set_to_none=True)
+        history.samples += len(step_indices)
+        history.supervised_tokens += count
+        window_loss, window_count = window_loss + loss_sum, window_count + count
+        if (step + 1) % log_every == 0 or step + 1 == steps:
+            history.rows.append(
+                {
+                    "step": step + 1,
+                    "loss": window_loss / max(1, window_count),
+                    "grad_norm": norm,
+                    "learning_rate": float(optimiser.param_groups[0]["lr"]),
+                }
+            )
+            window_loss, window_count = 0.0, 0
+        if on_step is not None:
+            on_step(step + 1, steps, loss_sum / max(1, count))
+    return history
+
+
+def _endless(objective: Objective) -> Iterator[list[int]]:
+    epoch = 0
+    while True:
+        yield from objective.batches(epoch)
+        epoch += 1

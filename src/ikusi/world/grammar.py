@@ -1,0 +1,174 @@
+"""Questions about scenes, and the words for them.
+
+A `Question` is free of language: it is made once per scene and worded in each language by a
+`Voice`, so the same picture gets the same question in both. A scene can be shown as a picture or
+written down as text (`Voice.write_scene`), which is how a text-only backbone learns the tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ikusi.languages.pack import Pack
+from ikusi.world.scene import GRID, SIDES, Scene
+from ikusi.world.vocabulary import Vocabulary
+
+VISUAL_TASKS = ("caption", "what", "where", "count", "exists", "colour", "kind", "choice")
+TEXT_TASKS = ("kind_of", "translate")
+LETTERS = ("A", "B", "C", "D")
+EMPTY_CELL = "-"
+MAX_THINGS = 4
+_SIDE_OF_CELL = {cell: side for side, cell in SIDES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and the answer's key.
+
+    `about` is the concept that the question names; `options` the four of a choice. `answer` is a
+    key into the pack's words: a side, `yes`/`no`, a number, a colour, a kind, a letter, or the
+    concepts to name.
+    """
+
+    task: str
+    answer: str | int | tuple[str, ...]
+    about: str | None = None
+    options: tuple[str, ...] = ()
+
+
+def question(task: str, scene: Scene, vocabulary: Vocabulary, rng: np.random.Generator) -> Question:
+    """Return a question of `task` about `scene`; `can_ask` tells whether there is one."""
+    emojis = scene.emojis
+    if task == "where":
+        sided = [thing for thing in scene.things if thing.cell in _SIDE_OF_CELL]
+        thing = sided[int(rng.integers(len(sided)))]
+        return Question(task, _SIDE_OF_CELL[thing.cell], about=thing.emoji)
+    if task == "exists":
+        if rng.random() < 0.5:
+            return Question(task, "yes", about=emojis[int(rng.integers(len(emojis)))])
+        return Question(task, "no", about=_others(vocabulary, emojis, 1, rng)[0])
+    if task == "choice":
+        options = [emojis[0], *_others(vocabulary, emojis, len(LETTERS) - 1, rng)]
+        order = rng.permutation(len(LETTERS))
+        shuffled = tuple(options[i] for i in order)
+        return Question(task, LETTERS[shuffled.index(emojis[0])], options=shuffled)
+    if task in ("kind", "kind_of"):
+        return Question(task, vocabulary.kinds[emojis[0]], about=emojis[0])
+    if task == "count":
+        return Question(task, len(emojis))
+    if task == "colour":
+        return Question(task, scene.colour)
+    return Question(task, emojis, about=emojis[0])
+
+
+def can_ask(task: str, scene: Scene) -> bool:
+    """Return whether `task` has an answer in `scene`: one thing to name, or one on a side."""
+    if task in ("what", "kind", "choice"):
+        return len(scene.things) == 1
+    if task == "where":
+        return any(thing.cell in _SIDE_OF_CELL for thing in scene.things)
+    return True
+
+
+def _others(
+    vocabulary: Vocabulary, shown: Sequence[str], count: int, rng: np.random.Generator
+) -> list[str]:
+    pool = vocabulary.probe if set(shown) & set(vocabulary.probe) else vocabulary.paired
+    if len(pool) < count + len(shown):
+        pool = vocabulary.all
+    chosen: list[str] = []
+    while len(chosen) < count:
+        emoji = pool[int(rng.integers(len(pool)))]
+        if emoji not in shown and emoji not in chosen:
+            chosen.append(emoji)
+    return chosen
+
+
+class Voice:
+    """One language's way to word questions and answers about a world.
+
+    Args:
+        pack: the language pack.
+        other: the pack of the world's other language, for translations.
+        vocabulary: the world's concepts.
+    """
+
+    def __init__(self, pack: Pack, other: Pack, vocabulary: Vocabulary) -> None:
+        self.pack = pack
+        self.other = other
+        self.vocabulary = vocabulary
+        self.names = vocabulary.names[pack.code]
+        self.tasks = tuple(task for task in VISUAL_TASKS + TEXT_TASKS if task in pack.tasks_ready())
+
+    def ask(self, question: Question, pool: str, rng: np.random.Generator) -> str | None:
+        """Return the question in words of the pool `text`, `train` or `held_out`, or None."""
+        wordings = self.pack.wordings(question.task, pool)
+        if not wordings:
+            return None
+        text = wordings[int(rng.integers(len(wordings)))]
+        if question.about is not None:
+            text = text.replace("{name}", self.names[question.about])
+        for letter, option in zip("abcd", question.options, strict=False):
+            text = text.replace("{" + letter + "}", self.names[option])
+        return text.replace("{language}", self.pack.name_of_language(self.other))
+
+    def answer(self, question: Question) -> str:
+        """Return the answer in words."""
+        task, key = question.task, question.answer
+        pack, names = self.pack, self.names
+        if task == "caption":
+            raise AssertionError("a caption needs its scene: use caption()")
+        if task == "translate":
+            assert question.about is not None
+            return self.vocabulary.names[self.other.code][question.about]
+        if task == "choice":
+            return str(key)
+        if task == "exists":
+            return pack.word("yes_no", str(key))
+        if task == "count":
+            return pack.word("numbers", str(key))
+        if task == "where":
+            return pack.word("sides", str(key))
+        if task == "colour":
+            return pack.word("colours", str(key))
+        if task in ("kind", "kind_of"):
+            return pack.word("kinds", str(key))
+        assert isinstance(key, tuple)
+        return names[key[0]]
+
+    def caption(self, scene: Scene) -> str:
+        """Return the scene's caption: what it shows in reading order, and the ground's colour."""
+        names = ", ".join(self.names[emoji] for emoji in scene.emojis)
+        return self._fill(self.pack.caption_answer, "{names}", names, scene)
+
+    def write_scene(self, scene: Scene) -> str:
+        """Return the scene written down as text, cell by cell in reading order."""
+        cells = [EMPTY_CELL] * GRID**2
+        for thing in scene.things:
+            cells[thing.cell] = self.names[thing.emoji]
+        return self._fill(self.pack.scene, "{cells}", " ".join(cells), scene)
+
+    def options(self, question: Question) -> tuple[str, ...]:
+        """Return every answer that the question's task allows, for likelihood scoring."""
+        pack, task = self.pack, question.task
+        if task == "choice":
+            return LETTERS
+        if task == "exists":
+            return tuple(pack.word("yes_no", key) for key in ("yes", "no"))
+        if task == "count":
+            return tuple(pack.word("numbers", str(n)) for n in range(1, MAX_THINGS + 1))
+        if task == "where":
+            return tuple(pack.word("sides", side) for side in SIDES)
+        if task == "colour":
+            return tuple(pack.word("colours", key) for key in sorted(pack.terms.colours))
+        if task in ("kind", "kind_of"):
+            return tuple(pack.word("kinds", key) for key in self.vocabulary.used_kinds)
+        return ()
+
+    def _fill(self, template: str, mark: str, text: str, scene: Scene) -> str:
+        colours = self.pack.terms.colours
+        colour = self.pack.word("colours", scene.colour) if colours else ""
+        return template.replace("{colour}", colour).replace(mark, text)

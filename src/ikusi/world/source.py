@@ -1,0 +1,187 @@
+"""The embedded world as a source of records: training sets, text, and evaluation items.
+
+Place: assets, grammar -> [source] -> mix, train, evaluate. Contract: a scene and its questions
+depend on the seed and the set alone, so both languages ask the same of the same picture; wordings
+are drawn per language. A record's `group` is its scene.
+
+Sets: `align` (captions), `instruct` (conversations about pictures), `probe` (the same about concepts
+that only the pivot pictures), `text` (text-only instructions), `backbone` (text to pretrain on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ikusi.core.seeds import rng_for
+from ikusi.core.types import Image, ImageRef, Record, Turn, assistant, user
+from ikusi.world.grammar import MAX_THINGS, TEXT_TASKS, VISUAL_TASKS, Question, Voice, can_ask
+from ikusi.world.grammar import question as make_question
+from ikusi.world.scene import COLOURS, GRID, SIDES, Scene, place
+from ikusi.world.vocabulary import Vocabulary
+
+LICENCE = "emoji pictures: OFL-1.1 (Noto), CC-BY-4.0 (Twemoji); names: Unicode-3.0"
+TRAIN_SETS = ("align", "instruct", "probe", "text", "backbone")
+MAX_TURNS = 4
+_TURN_WEIGHT = {"where": 1.5, "exists": 2.0, "choice": 2.0, "caption": 0.6}
+_TEXT_SHARE = {"text": 0.5, "backbone": 0.75}  # of conversations about a written scene, not words
+
+
+def make_scene(
+    identity: str,
+    concepts: Sequence[str],
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    *,
+    num_things: int,
+    on_a_side: bool,
+    unseen: bool,
+) -> Scene:
+    """Return a random scene.
+
+    Args:
+        identity: the scene's id.
+        concepts: those to draw from.
+        vocabulary: tells on which ground a concept is never seen in training.
+        rng: decides the rest.
+        num_things: how many concepts it shows, all different.
+        on_a_side: put the first of them in a cell that lies on one side only.
+        unseen: make every pair of concept and ground one that training never shows, or, if false,
+            none.
+    """
+    colours = list(COLOURS)
+    while True:
+        colour = colours[int(rng.integers(len(colours)))]
+        held = vocabulary.unseen_colour
+        pool = [emoji for emoji in concepts if (held[emoji] == colour) == unseen]
+        if len(pool) >= num_things:
+            break
+    chosen = [pool[i] for i in rng.choice(len(pool), size=num_things, replace=False)]
+    cells = [int(c) for c in rng.choice(GRID**2, size=num_things, replace=False)]
+    sides = list(SIDES.values())
+    if on_a_side and cells[0] not in sides:
+        side = sides[int(rng.integers(len(sides)))]
+        if side in cells:
+            cells[cells.index(side)] = cells[0]
+        cells[0] = side
+    return place(identity, chosen, cells, colour, rng)
+
+
+def training_scene(set_name: str, index: int, seed: int, vocabulary: Vocabulary) -> Scene:
+    """Return scene `index` of a training set."""
+    identity = f"{set_name}-{seed}-{index:06d}"
+    rng = rng_for("scene", identity)
+    alone = rng.random() < 0.5
+    num_things = 1 if alone else int(rng.integers(2, MAX_THINGS + 1))
+    on_a_side = bool(rng.random() < 0.7)
+    concepts = vocabulary.probe if set_name == "probe" else vocabulary.paired
+    if set_name == "backbone":  # a real backbone has read about everything
+        concepts = vocabulary.all
+    return make_scene(
+        identity,
+        concepts,
+        vocabulary,
+        rng,
+        num_things=num_things,
+        on_a_side=on_a_side,
+        unseen=False,
+    )
+
+
+def training_questions(
+    set_name: str, scene: Scene, tasks: Sequence[str], vocabulary: Vocabulary
+) -> list[Question]:
+    """Return what a training set asks about a scene: a caption, or up to `MAX_TURNS` questions."""
+    rng = rng_for("questions", scene.id)
+    if set_name == "align":
+        return [make_question("caption", scene, vocabulary, rng)]
+    if set_name in _TEXT_SHARE and rng.random() >= _TEXT_SHARE[set_name]:
+        wanted = [task for task in TEXT_TASKS if task in tasks]
+        return [make_question(task, scene, vocabulary, rng) for task in wanted]
+    possible = [task for task in VISUAL_TASKS if task in tasks and can_ask(task, scene)]
+    weights = np.array([_TURN_WEIGHT.get(task, 1.0) for task in possible])
+    count = min(len(possible), int(rng.integers(1, MAX_TURNS + 1)))
+    order = rng.choice(len(possible), size=count, replace=False, p=weights / weights.sum())
+    return [make_question(possible[i], scene, vocabulary, rng) for i in order]
+
+
+def conversation(
+    scene: Scene,
+    questions: Sequence[Question],
+    voice: Voice,
+    pool: str,
+    *,
+    set_name: str,
+    sha256: str | None,
+) -> Record | None:
+    """Return a record that asks `questions` in one language, or None without wordings for any.
+
+    Args:
+        scene: what is asked about.
+        questions: one or more.
+        voice: words them.
+        pool: of wordings: `text`, `train` or `held_out`.
+        set_name: the record's source.
+        sha256: the scene's picture; None writes the scene down as text instead.
+    """
+    rng = rng_for("words", scene.id, voice.pack.code, pool)
+    turns: list[Turn] = []
+    for asked in questions:
+        text = voice.ask(asked, pool, rng)
+        if text is None:
+            continue
+        first = not turns
+        if asked.task in TEXT_TASKS:
+            turns.append(user(text))
+        elif sha256 is not None:
+            turns.append(user(Image(0), text) if first else user(text))
+        else:
+            turns.append(user(f"{voice.write_scene(scene)} {text}") if first else user(text))
+        answer = voice.caption(scene) if asked.task == "caption" else voice.answer(asked)
+        turns.append(assistant(answer))
+    if not turns:
+        return None
+    last = questions[-1]
+    return Record(
+        id=f"{scene.id}@{voice.pack.code}",
+        group=scene.id,
+        turns=tuple(turns),
+        language=voice.pack.code,
+        task=last.task if len(questions) == 1 else "chat",
+        source=set_name,
+        images=(ImageRef(sha256=sha256),) if sha256 is not None else (),
+        licence=LICENCE,
+        provenance="native",
+    )
+
+
+def training_records(
+    set_name: str,
+    scenes: Sequence[Scene],
+    pictures: Sequence[str] | None,
+    voice: Voice,
+    vocabulary: Vocabulary,
+) -> Iterator[Record]:
+    """Yield a training set in one language.
+
+    Args:
+        set_name: one of `TRAIN_SETS`.
+        scenes: its scenes.
+        pictures: the sha256 of each scene's picture, or None for a set without pictures.
+        voice: the language.
+        vocabulary: the world's concepts.
+    """
+    pool = "text" if set_name == "backbone" else "train"
+    for index, scene in enumerate(scenes):
+        questions = training_questions(set_name, scene, voice.tasks, vocabulary)
+        record = conversation(
+            scene,
+            questions,
+            voice,
+            pool,
+            set_name=set_name,
+            sha256=pictures[index] if pictures is not None else None,
+        )
+        if record is not None:
+            yield record
