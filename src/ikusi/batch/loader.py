@@ -23,7 +23,9 @@ _WINDOW_BATCHES = 32  # larger windows pad less but order the epoch more by leng
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`input_ids` int64[B, T], `attention_mask` int64[B, T], `is_target` bool[B, T]; the vision
+    """Padded conversations.
+
+    `input_ids` int64[B, T], `attention_mask` int64[B, T], `is_target` bool[B, T]; the vision
     `features` float[images, P, C] in reading order, or None; `ids` names the samples.
     """
 

@@ -112,7 +112,7 @@ def parse_yaml(text: str, where: str) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     yaml = YAML(typ="safe", pure=True)
-    yaml.version = (1, 2)  # type: ignore[assignment]  # ruamel accepts a tuple
+    yaml.version = (1, 2)
     try:
         return yaml.load(text)
     except MarkedYAMLError as error:

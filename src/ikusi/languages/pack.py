@@ -189,6 +189,31 @@ class Pack(Settings):
         found: tuple[str, ...] = getattr(pools, pool)
         return pools.train if pool == "text" and not found else found
 
+    def word(self, group: str, key: str) -> str:
+        """Return the word that is written for `key`: a side, colour, kind, number, yes or no.
+
+        Args:
+            group: `sides`, `colours`, `kinds`, `numbers` or `yes_no`.
+            key: such as `left`, `red`, `animal`, `3` or `yes`.
+
+        Raises:
+            ConfigError: the pack lacks the word; `tasks_ready` tells which tasks have all theirs.
+        """
+        forms: tuple[str, ...] | str = ()
+        if group == "numbers":
+            forms = self.numbers[int(key)] if int(key) < len(self.numbers) else ()
+        elif group == "yes_no":
+            forms = getattr(self.yes_no, key)
+        else:
+            forms = getattr(self.terms, group).get(key, ())
+        if not forms:
+            raise ConfigError(f"The pack {self.code!r} has no word for {group}.{key}. Add it.")
+        return forms if isinstance(forms, str) else forms[0]
+
+    def name_of_language(self, other: Pack) -> str:
+        """Return what this language calls another one, or what that one calls itself."""
+        return self.terms.languages.get(other.code) or other.names.own
+
     def tasks_ready(self) -> tuple[str, ...]:
         """Return the tasks that have a sentence to train on and all the words they need."""
         return tuple(

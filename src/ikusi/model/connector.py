@@ -55,8 +55,8 @@ class PixelShuffleConnector(nn.Module):
         side, scale = math.isqrt(num_patches), self.scale
         if side * side != num_patches or side % scale:
             raise ConfigError(
-                f"pixel-shuffle: a grid of {num_patches} patches has no blocks of {scale} x {scale}."
-                " Choose a scale that divides the grid's side."
+                f"pixel-shuffle: {num_patches} patches make no grid of {scale} x {scale} blocks. "
+                "Choose a scale that divides the grid's side."
             )
         grid = features_BNC.view(batch, side // scale, scale, side // scale, scale, width)
         blocks = grid.permute(0, 1, 3, 2, 4, 5).reshape(batch, -1, scale * scale * width)

@@ -53,7 +53,7 @@ def continue_prompts(
         max_new_tokens: an answer is cut there.
         options: for each prompt its options as token ids without the end; may be empty lists.
     """
-    cache = DynamicCache(config=decoder(model).config)
+    cache = DynamicCache(config=cast(Any, decoder(model)).config)
     logits_BV = _step(
         model, embed(model, batch.input_ids, batch.features), batch.attention_mask, cache
     )

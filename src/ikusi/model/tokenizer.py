@@ -7,6 +7,7 @@ few thousand merges make most words one token; how many a word takes is measured
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
@@ -47,7 +48,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast  # its __init__ has no annotations
+    fast: PreTrainedTokenizerFast = make(
         tokenizer_object=tokenizer,
         bos_token=BEGIN,
         eos_token=END,

@@ -10,7 +10,7 @@ Shapes: `B` batch, `T` token position, `N` image tokens in the batch, `P` patche
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ def assemble(
         image_token_id: the token that stands for one image token.
         feature_layer: hidden state that is read; -2 is LLaVA's convention.
     """
-    strategy = "default" if has_class_token(vision) else "full"
+    strategy: Literal["default", "full"] = "default" if has_class_token(vision) else "full"
     config = LlavaConfig(
         vision_config=vision.config,
         text_config=llm.config,
@@ -68,7 +68,7 @@ def num_patches(vision: PreTrainedModel) -> int:
 
 
 def tower_features(model: LlavaForConditionalGeneration, pixel_values: Tensor) -> Tensor:
-    """Return float[B, P, C]: the selected hidden state before the connector, class token dropped."""
+    """Return float[B, P, C]: the selected hidden state of the patches, before the connector."""
     config = model.config
     outputs = model.model.vision_tower(pixel_values, output_hidden_states=True)
     hidden: Tensor = outputs.hidden_states[config.vision_feature_layer]

@@ -115,7 +115,7 @@ def fit(
         for _ in range(settings.gradient_accumulation_steps):
             indices = next(stream)
             loss, tokens = objective.loss(indices)
-            loss.backward()
+            torch.autograd.backward(loss)
             loss_sum, count = loss_sum + float(loss.detach()), count + tokens
             step_indices.extend(indices)
         for parameter in parameters:

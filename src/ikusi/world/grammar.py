@@ -101,7 +101,8 @@ class Voice:
         self.other = other
         self.vocabulary = vocabulary
         self.names = vocabulary.names[pack.code]
-        self.tasks = tuple(task for task in VISUAL_TASKS + TEXT_TASKS if task in pack.tasks_ready())
+        ready = pack.tasks_ready()
+        self.tasks = tuple(task for task in VISUAL_TASKS + TEXT_TASKS if task in ready)
 
     def ask(self, question: Question, pool: str, rng: np.random.Generator) -> str | None:
         """Return the question in words of the pool `text`, `train` or `held_out`, or None."""

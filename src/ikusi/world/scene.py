@@ -1,8 +1,8 @@
 """Scenes: pictures of emoji on a coloured ground, in a grid of cells.
 
 A scene is a `GRID` x `GRID` grid of `CELL_PX` cells on one ground colour; a cell is empty or holds
-one concept, drawn at a random size and place inside its cell. A vision tower whose patch is one cell
-learns such scenes in about a minute (with a quarter of a cell it does not; see docs/log.md).
+one concept, drawn at a random size and place inside its cell. A vision tower whose patch is one
+cell learns such scenes in about a minute.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SIDES = {"top": 1, "left": 3, "right": 5, "bottom": 7}
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A concept (its emoji) in a cell; `size_px` wide, `left_px`, `top_px` from the cell's corner."""
+    """A concept in a cell: `size_px` wide, `left_px` and `top_px` from the cell's corner."""
 
     emoji: str
     cell: int
@@ -103,4 +103,4 @@ def _sticker(
     emoji: str, design: Design, size_px: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     picture = np.asarray(assets.picture(emoji, design, size_px), dtype=np.float32)
-    return picture[..., :3].copy(), picture[..., 3:] / 255
+    return picture[..., :3].copy(), picture[..., 3:] / np.float32(255)

@@ -4,8 +4,9 @@ Place: assets, grammar -> [source] -> mix, train, evaluate. Contract: a scene an
 depend on the seed and the set alone, so both languages ask the same of the same picture; wordings
 are drawn per language. A record's `group` is its scene.
 
-Sets: `align` (captions), `instruct` (conversations about pictures), `probe` (the same about concepts
-that only the pivot pictures), `text` (text-only instructions), `backbone` (text to pretrain on).
+Sets: `align` (captions), `instruct` (conversations about pictures), `probe` (the same about
+concepts that only the pivot pictures), `text` (text-only instructions), `backbone` (text to
+pretrain on).
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def _shuffle_key(emoji: str) -> str:
 
 
 def _take_turns(groups: list[list[str]]) -> list[str]:
-    order = []
+    order: list[str] = []
     for round_ in range(max(map(len, groups), default=0)):
         order.extend(group[round_] for group in groups if round_ < len(group))
     return order

@@ -1,0 +1,213 @@
+"""Mixtures: nested, paired, and exact to the record.
+
+Place: records -> [mix] -> train. Works on columns (group and record count per language); records
+are only picked at the end. Contract:
+
+- a *unit* is a group, such as a picture with all its questions. Units that exist in both languages
+  are ranked once by a seeded hash; the first `round(target_share * N)` records take the target
+  version, the rest the pivot's. So the target records of a 20% mixture are among those of the 50%
+  one, and two mixtures that differ only in the share hold the same pictures in the same order.
+- units without a pair are left out and counted, except through `pivot_only`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from ikusi.core.config import Settings
+from ikusi.core.errors import ConfigError
+from ikusi.core.types import Record
+
+Modality = Literal["multimodal", "text"]
+
+
+class Budget(Settings):
+    """How much of everything."""
+
+    samples: int = Field(gt=0)
+    """Records in the mixture."""
+
+
+class MultimodalPart(Settings):
+    """The records with pictures: what the other parts leave of the budget."""
+
+    target_share: float = Field(ge=0, le=1)
+    """Share of them in the target language, from 0 to 1. The paper finds 0.2 enough."""
+
+
+class TextPart(Settings):
+    """The text-only records."""
+
+    share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the mixture, from 0 to 1."""
+    target_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of them in the target language."""
+
+
+class PivotOnlyPart(Settings):
+    """Records that exist in the pivot language alone, such as the transfer probe's pictures."""
+
+    share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the mixture, from 0 to 1."""
+
+
+class MixtureSettings(Settings):
+    """Language x modality x source."""
+
+    foreign_keys: ClassVar[Mapping[str, str]] = {"mixing_ratio": "multimodal", "ratio": "share"}
+
+    budget: Budget
+    """Size of the mixture."""
+    multimodal: MultimodalPart
+    """Records with pictures."""
+    text: TextPart = TextPart()
+    """Text-only records."""
+    pivot_only: PivotOnlyPart = PivotOnlyPart()
+    """Records without a pair."""
+    only: Literal["target"] | None = None
+    """Keep the target language's records of this mixture alone: the control for what the pivot's
+    records add."""
+
+
+@dataclass
+class MixtureReport:
+    """What a mixture came to, in records: by (part, language), and what was left out."""
+
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    unpaired: dict[str, int] = field(default_factory=dict)
+    unequal: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    rank: str
+    group: str
+    size: int
+
+
+def mix(
+    pools: Mapping[Modality, Mapping[str, Sequence[Record]]],
+    pivot_only: Sequence[Record],
+    settings: MixtureSettings,
+    pivot: str,
+    target: str,
+    seed: int,
+) -> tuple[list[Record], MixtureReport]:
+    """Return the ordered mixture and what it came to.
+
+    Args:
+        pools: modality -> language -> records.
+        pivot_only: records that only the pivot has.
+        settings: the mixture.
+        pivot: language code.
+        target: language code.
+        seed: of the ranking and the order.
+
+    Raises:
+        ConfigError: a part cannot be filled; says how many records it lacks.
+    """
+    total = settings.budget.samples
+    num_text = round(total * settings.text.share)
+    num_pivot_only = round(total * settings.pivot_only.share)
+    num_multimodal = total - num_text - num_pivot_only
+    if num_multimodal < 0:
+        raise ConfigError(
+            "mixture: text.share and pivot_only.share add up to more than 1. Lower one of them."
+        )
+    report = MixtureReport()
+    chosen: list[Record] = []
+    sizes: tuple[tuple[Modality, int, float], ...] = (
+        ("multimodal", num_multimodal, settings.multimodal.target_share),
+        ("text", num_text, settings.text.target_share),
+    )
+    for part, count, share in sizes:
+        pool = pools.get(part, {})
+        pivots, targets = _by_group(pool.get(pivot, ())), _by_group(pool.get(target, ()))
+        units = _paired_units(pivots, targets, seed, part, report)
+        taken = _fill(units, count, f"mixture: {part}", pairs=f"in both {pivot!r} and {target!r}")
+        in_target = _first(taken, round(share * count))
+        for unit in taken:
+            chosen.extend((targets if unit.group in in_target else pivots)[unit.group])
+    alone = _by_group(pivot_only)
+    units = [_Unit(_hash(seed, "pivot_only", g), g, len(r)) for g, r in alone.items()]
+    for unit in _fill(units, num_pivot_only, "mixture: pivot_only", pairs=f"in {pivot!r} alone"):
+        chosen.extend(alone[unit.group])
+    if settings.only == "target":
+        chosen = [record for record in chosen if record.language == target]
+        if not chosen:
+            raise ConfigError("mixture: `only: target` leaves nothing; raise a target_share.")
+    for record in chosen:
+        kind = "multimodal" if record.images else "text"
+        counter = report.counts.setdefault(kind, Counter())
+        counter[record.language] = counter.get(record.language, 0) + 1
+    # The order depends on the groups alone, so that two languages' mixtures are in step.
+    chosen.sort(key=lambda record: (_hash(seed, "order", record.group), record.id))
+    return chosen, report
+
+
+def _by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.group, []).append(record)
+    return groups
+
+
+def _paired_units(
+    pivots: Mapping[str, list[Record]],
+    targets: Mapping[str, list[Record]],
+    seed: int,
+    part: str,
+    report: MixtureReport,
+) -> list[_Unit]:
+    both = pivots.keys() & targets.keys()
+    report.unpaired[part] = len(pivots.keys() ^ targets.keys())
+    equal = [group for group in both if len(pivots[group]) == len(targets[group])]
+    report.unequal[part] = len(both) - len(equal)
+    return sorted(
+        (_Unit(_hash(seed, part, group), group, len(pivots[group])) for group in equal),
+        key=lambda unit: unit.rank,
+    )
+
+
+def _fill(units: Sequence[_Unit], count: int, where: str, pairs: str) -> list[_Unit]:
+    """Take units by rank until they hold exactly `count` records; one too large is passed over."""
+    taken: list[_Unit] = []
+    left = count
+    for unit in sorted(units, key=lambda unit: unit.rank):
+        if left == 0:
+            break
+        if unit.size <= left:
+            taken.append(unit)
+            left -= unit.size
+    if left:
+        there = sum(unit.size for unit in units)
+        raise ConfigError(
+            f"{where}: {count:,} records are wanted, and {there:,} exist {pairs}: {left:,} are "
+            "missing. Lower mixture.budget.samples, or add data."
+        )
+    return taken
+
+
+def _first(units: Sequence[_Unit], count: int) -> set[str]:
+    """Return the groups of the longest run of first units that holds at most `count` records.
+
+    No unit is passed over, or a smaller share's units would not be among a larger one's; so a
+    share is exact where a unit ends at it, and short by less than one unit elsewhere.
+    """
+    groups: set[str] = set()
+    for unit in units:
+        if unit.size > count:
+            break
+        groups.add(unit.group)
+        count -= unit.size
+    return groups
+
+
+def _hash(seed: int, part: str, group: str) -> str:
+    return hashlib.sha256(f"{seed}\x1f{part}\x1f{group}".encode()).hexdigest()
