@@ -44,7 +44,7 @@ class MultimodalPart(Settings):
 class TextPart(Settings):
     """The text-only records."""
 
-    share: float = Field(default=0.0, ge=0, lt=1)
+    share: float = Field(default=0.0, ge=0, le=1)
     """Share of the mixture, from 0 to 1."""
     target_share: float = Field(default=0.5, ge=0, le=1)
     """Share of them in the target language."""
@@ -64,8 +64,8 @@ class MixtureSettings(Settings):
 
     budget: Budget
     """Size of the mixture."""
-    multimodal: MultimodalPart
-    """Records with pictures."""
+    multimodal: MultimodalPart | None = None
+    """Records with pictures; may be left out where `text.share` is 1."""
     text: TextPart = TextPart()
     """Text-only records."""
     pivot_only: PivotOnlyPart = PivotOnlyPart()
@@ -120,10 +120,13 @@ def mix(
         raise ConfigError(
             "mixture: text.share and pivot_only.share add up to more than 1. Lower one of them."
         )
+    if num_multimodal and settings.multimodal is None:
+        raise ConfigError("mixture: say multimodal.target_share, or set text.share to 1.")
+    visual_share = settings.multimodal.target_share if settings.multimodal else 0.0
     report = MixtureReport()
     chosen: list[Record] = []
     sizes: tuple[tuple[Modality, int, float], ...] = (
-        ("multimodal", num_multimodal, settings.multimodal.target_share),
+        ("multimodal", num_multimodal, visual_share),
         ("text", num_text, settings.text.target_share),
     )
     for part, count, share in sizes:

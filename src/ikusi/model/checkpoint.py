@@ -78,7 +78,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     note = {"connector": "linear"}
     projector_state: dict[str, torch.Tensor] | None = None
     if isinstance(connector, LinearConnector):
-        projector_state, model.config.projector_hidden_act = fold_linear(connector)
+        projector_state, cast(Any, model.config).projector_hidden_act = fold_linear(connector)
     elif isinstance(connector, MlpConnector):
         note = {"connector": "mlp"}
         state = connector.state_dict()
@@ -102,8 +102,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     finally:
         inner.multi_modal_projector = connector
     (folder / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    config = model.config
-    processor = LlavaProcessor(
+    config = cast(Any, model.config)
+    make: Any = LlavaProcessor  # its __init__ has no annotations
+    processor = make(
         image_processor=checkpoint.image_processor,
         tokenizer=checkpoint.tokenizer,
         patch_size=config.vision_config.patch_size,
@@ -130,7 +131,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
             model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
             return Checkpoint(model, tokenizer)
         llava = LlavaForConditionalGeneration.from_pretrained(name, dtype=torch.float32)
-        processor = AutoImageProcessor.from_pretrained(name)
+        processor = cast(Any, AutoImageProcessor).from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{name}: no model can be loaded from there ({reason}).") from None
@@ -142,8 +143,8 @@ def _restore_connector(model: LlavaForConditionalGeneration, folder: Path) -> No
     inner = cast(Any, model).model
     note_file = folder / _NOTE
     note = json.loads(note_file.read_text(encoding="utf-8")) if note_file.is_file() else {}
-    vision_width = model.config.vision_config.hidden_size
-    text_width = model.config.text_config.hidden_size
+    config = cast(Any, model.config)  # its parts are typed as what they may be before set-up
+    vision_width, text_width = config.vision_config.hidden_size, config.text_config.hidden_size
     if note.get("connector") == "pixel-shuffle":
         scale = int(note["scale"])
         connector = build_connector("pixel-shuffle", vision_width, text_width, scale)
@@ -152,7 +153,7 @@ def _restore_connector(model: LlavaForConditionalGeneration, folder: Path) -> No
         inner.multi_modal_projector = connector
         return
     state = inner.multi_modal_projector.state_dict()
-    linear = unfold_linear(state, model.config.projector_hidden_act)
+    linear = unfold_linear(state, config.projector_hidden_act)
     if linear is not None:
         inner.multi_modal_projector = linear
         return
