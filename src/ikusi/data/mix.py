@@ -13,7 +13,6 @@ are only picked at the end. Contract:
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -147,7 +146,7 @@ def mix(
             raise ConfigError("mixture: `only: target` leaves nothing; raise a target_share.")
     for record in chosen:
         kind = "multimodal" if record.images else "text"
-        counter = report.counts.setdefault(kind, Counter())
+        counter = report.counts.setdefault(kind, {})
         counter[record.language] = counter.get(record.language, 0) + 1
     # The order depends on the groups alone, so that two languages' mixtures are in step.
     chosen.sort(key=lambda record: (_hash(seed, "order", record.group), record.id))

@@ -46,18 +46,21 @@ def make_scene(
         concepts: those to draw from.
         vocabulary: tells on which ground a concept is never seen in training.
         rng: decides the rest.
-        num_things: how many concepts it shows, all different.
+        num_things: how many concepts it shows, all different; fewer where too few are unseen.
         on_a_side: put the first of them in a cell that lies on one side only.
         unseen: make every pair of concept and ground one that training never shows, or, if false,
             none.
     """
-    colours = list(COLOURS)
-    while True:
-        colour = colours[int(rng.integers(len(colours)))]
-        held = vocabulary.unseen_colour
-        pool = [emoji for emoji in concepts if (held[emoji] == colour) == unseen]
-        if len(pool) >= num_things:
-            break
+    held = vocabulary.unseen_colour
+    pools = {
+        colour: [emoji for emoji in concepts if (held[emoji] == colour) == unseen]
+        for colour in COLOURS
+    }
+    # A small probe has few concepts for each ground: then its scenes hold fewer things.
+    num_things = min(num_things, max(map(len, pools.values())))
+    colours = [colour for colour, pool in pools.items() if len(pool) >= num_things]
+    colour = colours[int(rng.integers(len(colours)))]
+    pool = pools[colour]
     chosen = [pool[i] for i in rng.choice(len(pool), size=num_things, replace=False)]
     cells = [int(c) for c in rng.choice(GRID**2, size=num_things, replace=False)]
     sides = list(SIDES.values())

@@ -1,0 +1,123 @@
+"""The command line: one thin function per verb.
+
+Nothing heavy is imported before a verb runs, so `ikusi --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ikusi.core.store_commands import app as store_app
+from ikusi.languages.commands import app as languages_app
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Turn a text LLM into a multimodal one that sees and answers in a low-resource language.",
+)
+app.add_typer(store_app, name="store")
+app.add_typer(languages_app, name="languages")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, such as target=cy."),
+]
+StorePath = Annotated[Path, typer.Option("--store", envvar="IKUSI_STORE", help="Artifacts.")]
+RunsPath = Annotated[Path, typer.Option("--runs", help="Readable links and reports.")]
+Workers = Annotated[int | None, typer.Option(help="Steps side by side. Default: one per core.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute nothing.")]
+_STORE, _RUNS = Path("store"), Path("runs")
+
+WELCOME = """\
+ikusi turns a text LLM into a multimodal one that sees and answers in a low-resource language.
+
+Three next steps:
+  ikusi study quickstart --dry-run    what the first study would do, and how long it takes
+  ikusi study quickstart              do it: real pictures, names in two languages, a report
+  ikusi languages check               the languages that are there, and what they lack
+
+ikusi --help lists every verb."""
+
+
+@app.callback(invoke_without_command=True)
+def start(context: typer.Context) -> None:
+    """Say what to do next when no verb is given."""
+    if context.invoked_subcommand is None:
+        typer.echo(WELCOME)
+
+
+@app.command()
+def study(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    overrides: Overrides = None,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Run a grid of models over one chain, each shared step once, and report.
+
+    Example: `ikusi study quickstart target=cy`
+    """
+    from ikusi.study.commands import run_study
+
+    run_study(recipe, overrides or [], store, runs, workers, dry_run=dry_run)
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    overrides: Overrides = None,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make one model, from its sources to the report.
+
+    Example: `ikusi run world instruct.mixture.multimodal.target_share=0.5`
+    """
+    from ikusi.study.commands import run_study
+
+    run_study(recipe, [*(overrides or []), "study.axes={}"], store, runs, workers, dry_run=dry_run)
+
+
+@app.command()
+def ask(
+    model: Annotated[Path, typer.Argument(help="A checkpoint: a folder or a link under runs/.")],
+    picture: Annotated[Path | None, typer.Argument(help="A picture; none: one is drawn.")] = None,
+    question: Annotated[str | None, typer.Argument(help="In any language it learned.")] = None,
+) -> None:
+    """Ask a model about a picture.
+
+    Example: `ikusi ask runs/quickstart/best picture.png "Zer dago irudian?"`
+    """
+    from ikusi.study.commands import ask_model
+
+    ask_model(model, picture, question)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one line."""
+    from ikusi.core.errors import IkusiError
+
+    try:
+        app(standalone_mode=False)
+    except IkusiError as error:
+        typer.echo(f"ikusi: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("ikusi: stopped. The same command goes on where it was.", err=True)
+        sys.exit(130)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
+            typer.echo(f"ikusi: {error.format_message()}", err=True)
+            sys.exit(error.exit_code)
+        raise

@@ -1,0 +1,122 @@
+"""The report's style sheet, and markup that cannot forget to escape.
+
+Contract: a `str` handed to `tag` is text and is escaped; only `Markup` is taken as it is. What
+could change how the text around it reads (control characters, bidirectional overrides) is shown as
+a code.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+# Direction overrides and isolates can make a page read as something it does not say. Marks that
+# ordinary Arabic, Hebrew or Persian text needs (LRM, RLM, ZWNJ, ZWJ) are left.
+_HARMFUL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ufeff\ufffe\uffff"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+
+def clean(text: str) -> str:
+    """Return `text` with characters that hide or reorder others shown as `⟨U+202E⟩`."""
+    return _HARMFUL.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+
+
+def escape(text: str) -> Markup:
+    """Return `text` as HTML; `Markup` is returned as it is."""
+    return text if isinstance(text, Markup) else Markup(html.escape(clean(text)))
+
+
+def join(*parts: str) -> Markup:
+    """Return the parts one after another, plain text escaped."""
+    return Markup("".join(escape(part) for part in parts))
+
+
+def tag(element: str, *parts: str, **attributes: str | None) -> Markup:
+    """Return an element; `class_` gives the attribute `class`, None leaves an attribute out."""
+    given = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
+    closing = "" if element in ("img", "meta", "br") else f"</{element}>"
+    return Markup(f"<{element}{given}>{join(*parts)}{closing}")
+
+
+CSS = """
+:root { color-scheme: light dark; --ink: #1b1d21; --muted: #5d636e; --line: #dcdfe4;
+  --paper: #fff; --raised: #f5f6f8; --link: #0b5cad; --good: #146c3a; --bad: #b3261e;
+  --c1: #0072b2; --c2: #d55e00; --c3: #00855f; --c4: #9a4d8e; --c5: #8a7000; --c6: #77808c; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e7e9ec; --muted: #a3a9b3; --line: #3a3f47; --paper: #15171a; --raised: #1f2226;
+    --link: #8ab8f0; --good: #67cf93; --bad: #ff9a90;
+    --c1: #5cb3e8; --c2: #f5924d; --c3: #45c79c; --c4: #d893cc; --c5: #d9bd3f; --c6: #98a2af; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 64rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.8rem; line-height: 1.2; margin: 0.5rem 0 1rem; }
+h2 { font-size: 1.3rem; margin: 3rem 0 0.6rem; padding-top: 0.8rem;
+  border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.4rem 0 0.4rem; }
+p { margin: 0.5rem 0; max-width: 46rem; }
+.lead { font-size: 1.05rem; }
+.note, figcaption, .rule { color: var(--muted); font-size: 0.88rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0.2rem 0.9rem; margin: 1rem 0; font-size: 0.9rem; }
+a { color: var(--link); text-decoration: none; }
+a:hover { text-decoration: underline; }
+.warn { border-left: 4px solid var(--c2); padding: 0.4rem 0.9rem; background: var(--raised);
+  max-width: 46rem; }
+.plots { display: grid; gap: 1rem 1.5rem; margin: 1rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+figure { margin: 0; break-inside: avoid; }
+figure svg { display: block; width: 100%; max-width: 30rem; height: auto; }
+figure h3 { margin: 0 0 0.2rem; }
+.scroll { overflow-x: auto; margin: 0.8rem 0; }
+table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.28rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+th { font-weight: 600; color: var(--muted); }
+thead th { vertical-align: bottom; }
+th.t, td.t { text-align: left; }
+td small { color: var(--muted); font-size: 0.82em; }
+tbody tr:hover { background: var(--raised); }
+th:first-child, td:first-child { padding-left: 0.2rem; }
+.verdicts { display: grid; gap: 0.8rem; margin: 0.8rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); }
+.verdict { border: 1px solid var(--line); border-left: 5px solid var(--muted);
+  border-radius: 6px; padding: 0.7rem 0.9rem; background: var(--raised); break-inside: avoid; }
+.verdict p { margin: 0.25rem 0; font-size: 0.92rem; }
+.verdict strong { font-size: 1.05rem; }
+.supported { border-left-color: var(--good); } .supported strong { color: var(--good); }
+.contradicted { border-left-color: var(--bad); } .contradicted strong { color: var(--bad); }
+.figure { font-variant-numeric: tabular-nums; }
+.samples { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
+.sample { border: 1px solid var(--line); border-radius: 6px; padding: 0.8rem;
+  break-inside: avoid; }
+.sample img { width: 12rem; max-width: 100%; image-rendering: pixelated; border-radius: 4px;
+  display: block; background: var(--raised); }
+.sample img.large { image-rendering: auto; }
+.sample .q { font-weight: 600; margin: 0.6rem 0 0.1rem; }
+.sample table { font-size: 0.82rem; width: 100%; margin-top: 0.5rem; }
+.sample td { white-space: normal; padding: 0.15rem 0.4rem 0.15rem 0; text-align: left;
+  vertical-align: top; }
+.yes { color: var(--good); } .no { color: var(--bad); }
+pre { background: var(--raised); border: 1px solid var(--line); border-radius: 6px;
+  padding: 0.8rem; overflow-x: auto; font: 0.82rem/1.45 ui-monospace, monospace; }
+details { margin: 0.8rem 0; } summary { cursor: pointer; color: var(--link); }
+@media (max-width: 32rem) { body { font-size: 15px; padding: 1rem 0.8rem 3rem; }
+  h1 { font-size: 1.45rem; } }
+@media print {
+  :root { color-scheme: light; --ink: #000; --muted: #444; --line: #bbb; --paper: #fff;
+    --raised: #fff; --link: #000; --good: #146c3a; --bad: #b3261e; --c1: #0072b2; --c2: #d55e00;
+    --c3: #00855f; --c4: #9a4d8e; --c5: #8a7000; --c6: #77808c; }
+  body { max-width: none; font-size: 10pt; padding: 0; } nav { display: none; }
+  .scroll { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: 0.15rem 0.35rem; }
+  h2 { break-after: avoid; } pre { white-space: pre-wrap; } }
+"""

@@ -1,0 +1,291 @@
+"""Scores with intervals: macro means, a bootstrap over items and seeds, ratios, differences, TOST.
+
+Place: results -> [stats] -> verdicts, report. Contract: numpy only; the same results and the same
+`seed` give the same numbers; every statistic of a study is drawn with the same resamples, so any
+two of them are paired.
+
+Notation: item i of task t in group g (a scene with all its questions) is right (1) or not (0).
+
+- Score: `acc_t = sum_i right_i / n_t`, and the macro mean `score = mean_t acc_t`: a task counts as
+  one whatever its number of items.
+- Items are drawn by group: in resample r group g counts `w_gr` times,
+  `w_r ~ Multinomial(G; 1/G, ..., 1/G)`, and `acc_tr = sum_g w_gr right_gt / sum_g w_gr n_gt`.
+- Seeds are the outer level. Drawing three seeds out of three with replacement would give intervals
+  that cover the truth 0.76 of the time at a nominal 0.95 (measured, normal seed effects), so seeds
+  are drawn with Student weights: `score_r = sum_s v_sr score_sr`,
+  `v_sr = 1/S + (z_sr - mean_s z_sr) / sqrt(S chi2_r)`, `z ~ N(0, 1)`, `chi2_r ~ ChiSquare(S - 1)`.
+  Then `score_r - score` is distributed as `t(S - 1) * sd(seeds) / sqrt(S)`, the exact law for
+  normal seed effects, while one weight for all statistics keeps them paired. With one seed,
+  `v = 1`: the interval is about items only, and says nothing about another training run.
+- An interval is a pair of quantiles of these draws (percentile method).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ikusi.evaluate.results import SAID
+
+Array = npt.NDArray[np.float64]
+
+MEASURES = ("correct", "likely_correct", "right_elsewhere", *(f"said_{name}" for name in SAID))
+"""What can be averaged over items. `likely_correct` is over the items that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its bounds."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Items of one language and split, summed by group and task."""
+
+    groups: tuple[str, ...]
+    tasks: tuple[str, ...]
+    right: Mapping[str, Array]
+    """Measure -> float[G, T], sum over the items of a group and task."""
+    count: Mapping[str, Array]
+    """Measure -> float[G, T], how many items it was taken over."""
+
+    def n(self, task: str | None = None, measure: str = "correct") -> int:
+        """Number of items, of one task or of all."""
+        count = self.count[measure]
+        return int(count.sum() if task is None else count[:, self.tasks.index(task)].sum())
+
+    def share(self, measure: str, task: str | None = None) -> float:
+        """Mean of `measure` over all items, of one task or pooled; nan without items."""
+        right, count = self.right[measure], self.count[measure]
+        if task is not None:
+            column = self.tasks.index(task)
+            right, count = right[:, column], count[:, column]
+        return float(right.sum() / count.sum()) if count.sum() else math.nan
+
+
+def sum_by_group(table: pa.Table) -> dict[tuple[str, str], Sums]:
+    """Return the sums of a results table by (language, split)."""
+    if not table.num_rows:
+        return {}
+    columns: dict[str, Any] = {
+        name: np.asarray(table.column(name).to_pylist(), dtype=object)
+        for name in ("group", "task", "language", "split", "said")
+    }
+    likely = np.asarray(
+        [math.nan if v is None else float(v) for v in table.column("likely_correct").to_pylist()]
+    )
+    values: dict[str, Array] = {
+        "correct": np.asarray(table.column("correct").to_pylist(), dtype=float),
+        "likely_correct": np.nan_to_num(likely),
+        "right_elsewhere": np.asarray(table.column("right_elsewhere").to_pylist(), dtype=float),
+    }
+    values |= {f"said_{name}": (columns["said"] == name).astype(float) for name in SAID}
+    ones = np.ones(table.num_rows)
+    counted = {name: ones for name in values} | {
+        "likely_correct": (~np.isnan(likely)).astype(float)
+    }
+
+    result: dict[tuple[str, str], Sums] = {}
+    keys = sorted(set(zip(columns["language"], columns["split"], strict=True)))
+    for language, split in keys:
+        here = np.flatnonzero((columns["language"] == language) & (columns["split"] == split))
+        groups, group_of = np.unique(columns["group"][here], return_inverse=True)
+        tasks, task_of = np.unique(columns["task"][here], return_inverse=True)
+        place = group_of * len(tasks) + task_of
+        shape = (len(groups), len(tasks))
+
+        def fold(rows: Array, place: Any = place, here: Any = here, shape: Any = shape) -> Array:
+            flat = np.bincount(place, weights=rows[here], minlength=shape[0] * shape[1])
+            return np.asarray(flat, dtype=float).reshape(shape)
+
+        whole = fold(ones)
+        result[language, split] = Sums(
+            groups=tuple(groups.tolist()),
+            tasks=tuple(tasks.tolist()),
+            right={name: fold(rows) for name, rows in values.items()},
+            count={n: whole if rows is ones else fold(rows) for n, rows in counted.items()},
+        )
+    return result
+
+
+class Bootstrap:
+    """The resamples of a study, drawn once and used for everything.
+
+    A statistic is a float[1 + R] array of draws: entry 0 is the estimate itself, the others are the
+    resamples. Arithmetic on such arrays gives draws again, paired.
+    """
+
+    def __init__(self, groups: Iterable[str], resamples: int = 2000, seed: int = 0) -> None:
+        """Prepare resamples.
+
+        Args:
+            groups: every group of every table that will be asked about.
+            resamples: R, how many are drawn.
+            seed: same groups and same seed, same resamples.
+        """
+        self.resamples = resamples
+        self.seed = seed
+        self._index = {name: number for number, name in enumerate(sorted(set(groups)))}
+        self._seed_weights: dict[int, Array] = {}
+
+    @cached_property
+    def _weights_GR(self) -> npt.NDArray[np.float32]:
+        G, R = len(self._index), self.resamples
+        weights = np.ones((G, 1 + R), dtype=np.float32)  # entry 0: the sample itself
+        draw = np.random.default_rng([self.seed, 1])
+        for r in range(1, 1 + R):
+            weights[:, r] = np.bincount(draw.integers(0, G, G), minlength=G)
+        return weights
+
+    def seed_weights(self, seeds: int) -> Array:
+        """Return float[S, 1 + R], the weight of each seed in each resample (module docstring)."""
+        if seeds not in self._seed_weights:
+            weights = np.full((seeds, 1 + self.resamples), 1 / seeds)
+            if seeds > 1:
+                # Stratified (64 draws stand for one) and mirrored: the heavy tails of a few seeds
+                # would else make bounds from 2000 resamples uncertain by several percent.
+                draw = np.random.default_rng([self.seed, 2, seeds])
+                half = -(-self.resamples // 2)
+                chi2 = draw.chisquare(seeds - 1, (2, 64 * half))
+                lengths = np.sqrt(np.sort(chi2[0] / chi2[1])[32::64] / seeds)
+                z = draw.standard_normal((seeds, half))
+                z -= z.mean(axis=0)
+                away = lengths * z / np.linalg.norm(z, axis=0)
+                weights[:, 1:] += np.hstack([away, -away])[:, : self.resamples]
+            self._seed_weights[seeds] = weights
+        return self._seed_weights[seeds]
+
+    def task_draws(self, sums: Sums, measure: str = "correct") -> Array:
+        """Return float[T, 1 + R], the accuracy of each task; nan where a draw has no item of it."""
+        weights = self._weights_GR[[self._index[group] for group in sums.groups]]
+        right = sums.right[measure].T.astype(np.float32) @ weights
+        count = sums.count[measure].T.astype(np.float32) @ weights
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(right / count, dtype=float)
+
+    def macro_draws(self, sums: Sums, measure: str = "correct") -> Array:
+        """Return float[1 + R], the macro mean over the tasks that have items."""
+        return mean_over_tasks(self.task_draws(sums, measure))
+
+    def over_seeds(self, draws: Sequence[Array]) -> Array:
+        """Return the mean of one statistic over seeds, drawn as the outer level.
+
+        Args:
+            draws: one array of draws a seed, in the order of the seeds.
+        """
+        stacked = np.stack(list(draws))
+        weights = self.seed_weights(len(draws))
+        if stacked.ndim == 3:
+            weights = weights[:, None, :]
+        return np.asarray((weights * stacked).sum(axis=0))
+
+
+def mean_over_tasks(draws_TR: Array) -> Array:
+    """Return the mean over tasks of each draw, tasks without items left out."""
+    there = ~np.isnan(draws_TR)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(there, draws_TR, 0.0).sum(axis=0) / there.sum(axis=0))
+
+
+def interval(draws: Array, confidence: float = 0.95, *, share: bool = False) -> Interval:
+    """Return the two-sided percentile interval of draws.
+
+    Args:
+        draws: float[1 + R]; entry 0 is the estimate.
+        confidence: share of the draws inside.
+        share: the statistic lies in 0 to 1; bounds outside are cut.
+    """
+    tail = (1 - confidence) / 2
+    kept = draws[1:][~np.isnan(draws[1:])]
+    value = float(draws[0])
+    if math.isnan(value) or not kept.size:
+        return Interval(value, math.nan, math.nan)
+    lower, upper = (float(bound) for bound in np.quantile(kept, [tail, 1 - tail]))
+    if share:
+        lower, upper = max(0.0, lower), min(1.0, upper)
+    return Interval(value, lower, upper)
+
+
+def ratio_draws(above: Array, below: Array) -> Array:
+    """Return draws of `above / below`; nan where `below` is not positive."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(below > 0, above / below, np.nan)
+
+
+def ratio_bounds(above: Array, below: Array, confidence: float = 0.95) -> Interval:
+    """Return `above / below` with its one-sided lower and one-sided upper bound.
+
+    Each bound alone holds with `confidence`: the quantiles `1 - confidence` and `confidence` of
+    `above_r / below_r`. A draw whose divisor is not positive counts against both bounds.
+    """
+    ratio = ratio_draws(above, below)
+    if math.isnan(ratio[0]):
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = (np.where(np.isnan(ratio[1:]), edge, ratio[1:]) for edge in (-np.inf, np.inf))
+    return Interval(
+        float(ratio[0]),
+        float(np.quantile(low, 1 - confidence, method="lower")),
+        float(np.quantile(high, confidence, method="higher")),
+    )
+
+
+def ratio_lower_bound(above: Array, below: Array, confidence: float = 0.95) -> float:
+    """Return the one-sided lower bound of `above / below`, such as score(20%) / score(100%)."""
+    return ratio_bounds(above, below, confidence).lower
+
+
+def paired_difference(one: Array, other: Array, confidence: float = 0.95) -> Interval:
+    """Return `one - other` with its two-sided interval.
+
+    Both were drawn with the same weights, `d_r = one_r - other_r`, so what the same items do to
+    both cancels.
+    """
+    return interval(one - other, confidence)
+
+
+def tost(gap: Array, margin: float, confidence: float = 0.95) -> bool:
+    """Return whether the gap lies within `+-margin` by two one-sided tests.
+
+    Rejecting both `gap <= -margin` and `gap >= margin` at level `alpha = 1 - confidence` is the
+    same as the two-sided `1 - 2 alpha` interval (0.90 for 0.95) lying inside `+-margin`.
+    """
+    bounds = interval(gap, 1 - 2 * (1 - confidence))
+    return -margin < bounds.lower and bounds.upper < margin
+
+
+def majority_baselines(table: pa.Table) -> dict[tuple[str, str, str], float]:
+    """Return (language, split, task) -> accuracy of always giving the most frequent answer.
+
+    Where every item of a task has options, always giving the option at the most frequent place is
+    such an answer, too; the better of the two counts.
+    """
+    golds: dict[tuple[str, str, str], Counter[str]] = {}
+    places: dict[tuple[str, str, str], Counter[int]] = {}
+    names = ("language", "split", "task", "gold", "choices")
+    for language, split, task, gold, choices in zip(
+        *(table.column(name).to_pylist() for name in names), strict=True
+    ):
+        key = (language, split, task)
+        golds.setdefault(key, Counter())[gold] += 1
+        if choices and gold in choices:
+            places.setdefault(key, Counter())[choices.index(gold)] += 1
+    result = {}
+    for key, counter in golds.items():
+        n = counter.total()
+        best = counter.most_common(1)[0][1]
+        if key in places and places[key].total() == n:
+            best = max(best, places[key].most_common(1)[0][1])
+        result[key] = best / n
+    return result

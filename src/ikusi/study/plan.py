@@ -1,0 +1,281 @@
+"""From a recipe to the steps that it comes to, each with its address in the store.
+
+Place: recipe -> [plan] -> run. Contract: a plan computes nothing; addresses are known before any
+step runs, so equal steps of different cells are one step, and a dry run knows what is there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ikusi.core.artifact import Spec, hash_data, hash_file
+from ikusi.core.config import set_dotted, to_plain
+from ikusi.languages.pack import find_pack, load_pack
+from ikusi.study.recipe import Recipe, StageSettings, resolve
+from ikusi.study.steps import STEPS
+from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
+
+CONTROLS = ("target_alone_equal_exposure", "target_alone_equal_steps")
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """A cell of the grid: which steps give its model and its results."""
+
+    backbone: str
+    target_share: float
+    seed: int
+    control: str | None
+    model: str
+    """Address of the checkpoint."""
+    results: str
+    """Address of the evaluation."""
+    before: str
+    """Address of the backbone's own text-only evaluation."""
+
+
+@dataclass
+class Plan:
+    """Steps by address, in an order in which they can run, and the cells that they lead to."""
+
+    recipe: Recipe
+    steps: dict[str, Spec] = field(default_factory=dict)
+    cells: list[CellPlan] = field(default_factory=list)
+
+    def add(
+        self, kind: str, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> str:
+        """Add a step, unless an equal one is there, and return its address."""
+        spec = Spec(kind, name, STEPS[kind][0], dict(config), dict(inputs))
+        self.steps.setdefault(spec.address, spec)
+        return spec.address
+
+
+def plan_study(data: Mapping[str, Any], where: str) -> Plan:
+    """Return the plan of a recipe: all its cells, or the one of a recipe without axes.
+
+    Args:
+        data: the recipe as plain data.
+        where: its name, for messages.
+    """
+    recipe = resolve(data, where)
+    plan = Plan(recipe)
+    axes = recipe.study.axes
+    for seed in recipe.study.seeds if axes else (recipe.seed,):
+        for values in itertools.product(*axes.values()):
+            cell = dict(data)
+            for key, value in zip(axes, values, strict=True):
+                cell = set_dotted(cell, key, value)
+            _add_cell(plan, resolve({**cell, "seed": seed}, where), None)
+    if recipe.study.controls:
+        share = recipe.study.rules.enough_share
+        for seed in recipe.study.seeds:
+            for llm in axes.get("model.llm", (recipe.model.llm,)):
+                cell = set_dotted(dict(data), "model.llm", llm)
+                cell = set_dotted(cell, "instruct.mixture.multimodal.target_share", share)
+                for control in CONTROLS:
+                    _add_cell(plan, resolve({**cell, "seed": seed}, where), control)
+    return plan
+
+
+def _add_cell(plan: Plan, recipe: Recipe, control: str | None) -> None:
+    world = world_config(recipe)
+    seed = recipe.seed
+    languages = (recipe.pivot, recipe.target)
+    backbone = recipe.model.llm.removeprefix("world/")
+    own_llm = recipe.model.llm.startswith("world/")
+    inputs: dict[str, str] = {}
+    if own_llm:
+        inputs["llm"] = _add_backbone(plan, recipe, backbone, world)
+    if recipe.model.vision.startswith("world/"):
+        inputs["vision"] = plan.add(
+            "encoder", "world", {**to_plain(recipe.encoder), "world": world, "seed": 0}, {}
+        )
+    vision = {"vision": inputs["vision"]} if "vision" in inputs else {}
+    align = _add_stage(
+        plan, recipe, "align", {"multimodal": "align"}, recipe.align, world, inputs, None
+    )
+    sets = {"multimodal": "instruct", "text": "text", "pivot_only": "probe"}
+    model = _add_stage(
+        plan,
+        recipe,
+        "instruct",
+        sets,
+        recipe.instruct,
+        world,
+        {"model": align, **vision},
+        control,
+    )
+    items: dict[str, str] = {}
+    tasks = world_tasks(recipe)
+    settings = recipe.evaluate
+    for split in settings.splits:
+        per_task = recipe.world.eval_per_task
+        about = {
+            "world": world,
+            "set": f"eval-{split}",
+            "count": per_task * len(tasks),
+            "per_task": per_task,
+            "tasks": tasks,
+            "seed": recipe.world.eval_seed,
+        }
+        pictures = {}
+        if split != "text":
+            pictures = {"pictures": plan.add("pictures", f"eval-{split}", about, {})}
+            items[f"pictures-{split}"] = pictures["pictures"]
+        for language in languages:
+            config = {**about, "language": language, "packs": _packs(recipe)}
+            name = f"eval-{split}-{language}"
+            items[f"items-{split}@{language}"] = plan.add("import", name, config, pictures)
+    config = {**to_plain(settings), "world": world, "packs": _packs(recipe)}
+    share = recipe.instruct.mixture.multimodal
+    share_value = share.target_share if share else 0.0
+    name = f"{backbone.split('/')[-1]}-{round(100 * share_value)}-s{seed}"
+    results = plan.add("evaluate", name, config, {"model": model, **vision, **items})
+    before = ""
+    if own_llm and "text" in settings.splits:
+        text_items = {role: a for role, a in items.items() if role.startswith("items-text")}
+        before = plan.add(
+            "evaluate",
+            f"{backbone}-before-s{seed}",
+            {**config, "splits": ["text"]},
+            {"model": inputs["llm"], **text_items},
+        )
+    plan.cells.append(CellPlan(backbone, share_value, seed, control, model, results, before))
+
+
+def _add_backbone(plan: Plan, recipe: Recipe, name: str, world: Mapping[str, Any]) -> str:
+    settings = recipe.backbones[name]
+    packs = _packs(recipe)
+    texts = {}
+    for language in (recipe.pivot, recipe.target):
+        config = {
+            "world": world,
+            "set": "backbone",
+            "language": language,
+            "packs": packs,
+            "count": recipe.world.backbone_scenes,
+            "seed": recipe.world.seed,
+        }
+        texts[f"text@{language}"] = plan.add("import", f"backbone-{language}", config, {})
+    mixture = plan.add(
+        "mix",
+        f"backbone-{name}",
+        {
+            "mixture": to_plain(settings.mixture),
+            "pivot": recipe.pivot,
+            "target": recipe.target,
+            "seed": recipe.seed,
+        },
+        texts,
+    )
+    inputs = {"mixture": mixture}
+    if settings.init is None:
+        tokenizer = {**to_plain(recipe.tokenizer), "texts": 5000, "world": world}
+        inputs["tokenizer"] = plan.add("tokenizer", "world", tokenizer, texts)
+    else:
+        inputs["init"] = _add_backbone(plan, recipe, settings.init, world)
+    config = {**to_plain(settings), "name": name, "seed": recipe.seed}
+    return plan.add("text", f"{name}-s{recipe.seed}", config, inputs)
+
+
+def _add_stage(
+    plan: Plan,
+    recipe: Recipe,
+    stage: str,
+    sets: Mapping[str, str],
+    settings: StageSettings,
+    world: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    control: str | None,
+) -> str:
+    mixture = settings.mixture
+    train = settings.train
+    if control is not None:
+        mixture = mixture.model_copy(update={"only": "target"})
+        if control == "target_alone_equal_steps":
+            batches = -(-mixture.budget.samples // train.per_device_train_batch_size)
+            steps = round(batches * train.num_train_epochs / train.gradient_accumulation_steps)
+            train = train.model_copy(update={"max_steps": steps})
+    counts = {
+        "align": recipe.world.align_scenes,
+        "instruct": recipe.world.instruct_scenes,
+        "text": recipe.world.text_scenes,
+        "probe": recipe.world.probe_scenes,
+    }
+    records: dict[str, str] = {}
+    pictures: dict[str, str] = {}
+    for part, name in sets.items():
+        if part == "pivot_only" and not (mixture.pivot_only.share and recipe.world.probe):
+            continue
+        if part == "text" and not mixture.text.share:
+            continue
+        about = {"world": world, "set": name, "count": counts[name], "seed": recipe.world.seed}
+        drawn = {}
+        if name != "text":
+            pictures[f"pictures-{name}"] = plan.add("pictures", name, about, {})
+            drawn = {"pictures": pictures[f"pictures-{name}"]}
+        languages = (recipe.pivot,) if part == "pivot_only" else (recipe.pivot, recipe.target)
+        for language in languages:
+            config = {**about, "language": language, "packs": _packs(recipe)}
+            role = f"{part}@{language}"
+            records[role] = plan.add("import", f"{name}-{language}", config, drawn)
+    mixed = plan.add(
+        "mix",
+        stage,
+        {
+            "mixture": to_plain(mixture),
+            "pivot": recipe.pivot,
+            "target": recipe.target,
+            "seed": recipe.seed,
+        },
+        records,
+    )
+    config = {"stage": stage, "train": to_plain(train), "seed": recipe.seed}
+    if stage == "align":
+        config["model"] = to_plain(recipe.model)
+    name = recipe.model.llm.split("/")[-1]
+    return plan.add(
+        stage, f"{name}-s{recipe.seed}", config, {**inputs, "mixture": mixed, **pictures}
+    )
+
+
+def world_config(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the world's concepts, as a part of every step's configuration."""
+    return {
+        "pivot": recipe.pivot,
+        "target": recipe.target,
+        "paired": recipe.world.paired,
+        "probe": recipe.world.probe,
+        "kinds": list(recipe.world.kinds),
+        "assets": _assets_hash(),
+    }
+
+
+def world_tasks(recipe: Recipe) -> list[str]:
+    """Return the tasks that both packs can word."""
+    ready = [set(load_pack(code).tasks_ready()) for code in (recipe.pivot, recipe.target)]
+    return [t for t in VISUAL_TASKS + TEXT_TASKS if all(t in tasks for tasks in ready)]
+
+
+def _packs(recipe: Recipe) -> dict[str, str]:
+    """Return the content hash of each pack: a changed wording is a changed step."""
+    found = {}
+    for code in (recipe.pivot, recipe.target):
+        load_pack(code)
+        path = find_pack(code)
+        assert path is not None
+        found[code] = hash_file(path)
+    return found
+
+
+@lru_cache
+def _assets_hash() -> str:
+    folder = Path(str(resources.files("ikusi.world") / "assets"))
+    return hash_data([hash_file(path) for path in sorted(folder.glob("*.p*"))])[:16]

@@ -1,0 +1,240 @@
+"""The recipe: one YAML file that says everything about a run or a study.
+
+Place: above every part; each section is the settings of the part that it names. A recipe may
+`extends:` another one, so an ablation is a few changed lines, and `key=value` overrides come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ikusi.core.config import Settings, fill, merge, parse_override, parse_yaml, set_dotted
+from ikusi.core.errors import ConfigError, suggest
+from ikusi.data.mix import MixtureSettings
+from ikusi.evaluate.verdicts import VerdictRules
+from ikusi.train.settings import TrainSettings
+
+ConnectorKind = Literal["linear", "mlp", "pixel-shuffle"]
+
+
+class WorldSettings(Settings):
+    """The embedded world: how many concepts, scenes and evaluation items."""
+
+    paired: int = Field(default=120, ge=24)
+    """Concepts that are pictured with both languages."""
+    probe: int = Field(default=24, ge=0)
+    """Concepts that are pictured only with the pivot language."""
+    kinds: tuple[str, ...] = ("animal", "food", "vehicle", "building", "clothing", "object")
+    """Kinds of concepts that take part, in turns."""
+    seed: int = 0
+    """Of the training scenes."""
+    align_scenes: int = Field(default=4000, gt=0)
+    """Pictures with captions for the alignment stage."""
+    instruct_scenes: int = Field(default=12000, gt=0)
+    """Pictures with conversations for the instruction stage."""
+    probe_scenes: int = Field(default=1000, gt=0)
+    """Pictures of the probe's concepts, with pivot conversations alone."""
+    text_scenes: int = Field(default=3000, gt=0)
+    """Text-only conversations for the instruction stage."""
+    backbone_scenes: int = Field(default=50000, gt=0)
+    """Text-only conversations to pretrain backbones on."""
+    eval_per_task: int = Field(default=100, gt=0)
+    """Evaluation items per task, language and split."""
+    eval_seed: int = 1
+    """Of the evaluation items. Recipes are chosen on another one than studies report."""
+
+
+class TokenizerSettings(Settings):
+    """The world's tokenizer."""
+
+    vocab_size: int = Field(default=4000, ge=300)
+    """Largest number of tokens."""
+
+
+class EncoderSettings(Settings):
+    """The world's vision tower, trained from scratch: a small CLIP whose patch is one cell."""
+
+    hidden_size: int = Field(default=64, gt=0)
+    """Width. At most half the backbone's, so that the linear connector folds exactly."""
+    num_hidden_layers: int = Field(default=3, ge=2)
+    """Layers."""
+    num_attention_heads: int = Field(default=4, gt=0)
+    """Attention heads."""
+    num_scenes: int = Field(default=51200, gt=0)
+    """Scenes drawn to train it."""
+    train: TrainSettings
+    """Optimiser and schedule."""
+
+
+class BackboneSettings(Settings):
+    """One of the world's language models."""
+
+    init: str | None = None
+    """Name of the backbone that it goes on from; None for new weights."""
+    hidden_size: int = Field(default=128, gt=0)
+    """Width of new weights."""
+    num_hidden_layers: int = Field(default=4, gt=0)
+    """Layers of new weights."""
+    num_attention_heads: int = Field(default=4, gt=0)
+    """Attention heads of new weights."""
+    initializer_range: float = Field(default=0.08, gt=0)
+    """Deviation of new weights; 0.02 learned copying several times slower at this width."""
+    mixture: MixtureSettings
+    """What it reads."""
+    train: TrainSettings
+    """Optimiser and schedule."""
+
+
+class ModelSettings(Settings):
+    """Vision encoder x connector x language model."""
+
+    vision: str
+    """`world/encoder`, a hub id, or a folder."""
+    connector: ConnectorKind = "linear"
+    """The paper's is `linear`."""
+    scale: int = Field(default=2, ge=2)
+    """Block side of `pixel-shuffle`."""
+    llm: str
+    """`world/NAME` of a backbone, a hub id, or a folder."""
+
+
+class StageSettings(Settings):
+    """One training stage."""
+
+    mixture: MixtureSettings
+    """What it is trained on."""
+    train: TrainSettings
+    """Optimiser and schedule."""
+
+
+class EvaluateSettings(Settings):
+    """How models are evaluated."""
+
+    splits: tuple[str, ...] = ("main", "wording", "design", "probe", "text")
+    """Held-out kinds of items."""
+    blind: bool = True
+    """Also with a blank picture and with another item's picture."""
+    blind_per_task: int = Field(default=40, gt=0)
+    """Items per task for the blind controls."""
+    batch_size: int = Field(default=128, gt=0)
+    """Prompts in a batch."""
+    max_new_tokens: int = Field(default=24, gt=0)
+    """Answers are cut there."""
+
+
+class StudySettings(Settings):
+    """A grid of runs."""
+
+    axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Dotted key -> its values."""
+    seeds: tuple[int, ...] = (0,)
+    """Each cell is run with each seed."""
+    controls: bool = False
+    """Also train on the target records of the 20% mixture alone, at equal exposure and steps."""
+    rules: VerdictRules = VerdictRules()
+    """How the claims are judged; fixed before any cell runs."""
+
+
+class Recipe(Settings):
+    """A whole run, from sources to report."""
+
+    foreign_keys: ClassVar[Mapping[str, str]] = {
+        "model_name_or_path": "model.llm",
+        "vision_tower": "model.vision",
+        "mm_projector_type": "model.connector",
+    }
+
+    name: str = "run"
+    """For folders and the report."""
+    title: str = ""
+    """One line for the report."""
+    target: str
+    """Language that the study is about, BCP-47."""
+    pivot: str
+    """Language that data are made from, BCP-47."""
+    seed: int = 0
+    """Of backbones, mixtures, order and new weights; the encoder is shared by all seeds."""
+    world: WorldSettings = WorldSettings()
+    """The embedded world."""
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    """Of the world's backbones."""
+    encoder: EncoderSettings
+    """The world's vision tower."""
+    backbones: dict[str, BackboneSettings]
+    """The world's language models, by name."""
+    model: ModelSettings
+    """What is put together."""
+    align: StageSettings
+    """Stage 1: the connector alone."""
+    instruct: StageSettings
+    """Stage 2: the connector and the language model."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """How models are evaluated."""
+    study: StudySettings = StudySettings()
+    """A grid of runs; empty for a single one."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the recipes inside the package."""
+    folder = resources.files("ikusi") / "recipes"
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.is_file()))
+
+
+def read_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
+    """Return a recipe, and the plain data it was made from.
+
+    Args:
+        name: of a recipe in the package, or a path to a YAML file.
+        overrides: `key=value` each; the value is YAML.
+
+    Raises:
+        ConfigError: there is no such recipe, or it is wrong.
+    """
+    data = _read_raw(name, seen=())
+    for text in overrides:
+        data = set_dotted(data, *parse_override(text))
+    data.setdefault("name", Path(name).stem)
+    return resolve(data, name), data
+
+
+def resolve(data: Mapping[str, Any], where: str) -> Recipe:
+    """Fill `{target}` and `{pivot}` in and validate."""
+    marks = {key: str(data[key]) for key in ("target", "pivot") if key in data}
+    recipe = Recipe.parse(fill(dict(data), marks), where)
+    if recipe.target == recipe.pivot:
+        raise ConfigError(f"{where}: target and pivot are both {recipe.target!r}. Change one.")
+    for key in (recipe.model.llm, *recipe.study.axes.get("model.llm", ())):
+        backbone = str(key).removeprefix("world/")
+        if str(key).startswith("world/") and backbone not in recipe.backbones:
+            hint = suggest(backbone, recipe.backbones)
+            raise ConfigError(f"{where}: model.llm: no backbone {backbone!r}. {hint}")
+    return recipe
+
+
+def _read_raw(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name in seen:
+        raise ConfigError(f"recipe {name!r} extends itself: {' -> '.join((*seen, name))}.")
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise ConfigError(f"{name}: there is no such file.")
+        text = path.read_text(encoding="utf-8")
+    else:
+        file = resources.files("ikusi") / "recipes" / f"{name}.yaml"
+        if not file.is_file():
+            raise ConfigError(f"There is no recipe {name!r}. {suggest(name, names())}")
+        text = file.read_text(encoding="utf-8")
+    data = parse_yaml(text, name)
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{name}: a recipe is a mapping of keys, such as `target: eu`.")
+    base = data.get("extends")
+    own = {key: value for key, value in data.items() if key != "extends"}
+    if base is None:
+        return dict(own)
+    beside = path.parent / f"{base}.yaml"
+    return merge(_read_raw(str(beside) if beside.is_file() else str(base), (*seen, name)), own)

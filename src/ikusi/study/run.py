@@ -1,0 +1,163 @@
+"""Run a plan: every step once, cells side by side, resumable.
+
+Place: plan, store -> [run] -> artifacts. Steps whose inputs are there are handed to worker
+processes of one thread each; what the store already holds is not done again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ikusi.core import log
+from ikusi.core.artifact import Artifact, Spec
+from ikusi.core.errors import IkusiError, TrainError
+from ikusi.core.store import Store
+from ikusi.study.plan import Plan
+
+_PRIORITY = {"encoder": 0, "text": 0, "import": 1, "mix": 1, "tokenizer": 1, "pictures": 2}
+"""Steps that everything waits for go first; cells (the rest) go in the plan's order."""
+
+
+def default_workers() -> int:
+    """Return how many steps run side by side: one per core, at most four (memory)."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    *,
+    workers: int,
+    on_done: Callable[[Spec, Artifact], None],
+) -> None:
+    """Build every step of `plan` that the store lacks.
+
+    Args:
+        plan: what to build.
+        store: where.
+        workers: processes; each computes with one thread, so results do not depend on how many.
+        on_done: called for each finished step, those that were there first.
+
+    Raises:
+        IkusiError: a step failed; the others that were running are finished first.
+    """
+    done: set[str] = set()
+    for address, spec in plan.steps.items():
+        artifact = store.find(address)
+        if artifact is not None:
+            done.add(address)
+            on_done(spec, artifact)
+    todo = {address: spec for address, spec in plan.steps.items() if address not in done}
+    if not todo:
+        return
+    order = {address: i for i, address in enumerate(plan.steps)}
+    with _pool(min(workers, len(todo))) as pool:
+        running: dict[Future[str], str] = {}
+        failure: BaseException | None = None
+        while todo or running:
+            if failure is None:
+                ready = [a for a, s in todo.items() if set(s.inputs.values()) <= done]
+                ready.sort(key=lambda a: (_PRIORITY.get(todo[a].kind, 3), order[a]))
+                for address in ready[: max(0, workers - len(running))]:
+                    spec = todo.pop(address)
+                    running[pool.submit(_build, str(store.root), spec)] = address
+            if not running:
+                break
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                address = running.pop(future)
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    raise TrainError(
+                        f"{address}: the process that built it was killed; often the machine has "
+                        "too little memory. Run it again with --workers 1; it goes on from here."
+                    ) from None
+                except IkusiError as error:
+                    failure = failure or error
+                    continue
+                done.add(address)
+                on_done(plan.steps[address], store.open(address))
+        if failure is not None:
+            raise failure
+
+
+def _build(root: str, spec: Spec) -> str:
+    """Build one step in a worker process; return its address."""
+    from ikusi.study.steps import STEPS
+
+    store = Store(root)
+    inputs = {role: store.open(address) for role, address in spec.inputs.items()}
+    function = STEPS[spec.kind][1]
+    return store.build(spec, lambda out: function(spec.config, inputs, out)).address
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    messages: Any = context.Queue()
+    stop = threading.Event()
+
+    def forward() -> None:
+        while not stop.is_set():
+            try:
+                log.show(messages.get(timeout=0.2))
+            except queue.Empty:
+                continue
+            except (EOFError, OSError):
+                return
+
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (messages,))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        stop.set()
+        thread.join()
+
+
+def _start_worker(messages: Any) -> None:
+    # One thread per process: more would spin against the other cells' on a small machine, and a
+    # sum's order, so its last bits, would depend on their number.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    import torch
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    from transformers.utils import logging as transformers_logging
+
+    silence: Any = transformers_logging.disable_progress_bar  # it has no annotations
+    silence()
+    log.set_sink(messages.put)
+
+
+def link_cells(plan: Plan, store: Store, runs: Path) -> None:
+    """Make readable links `runs/<recipe>/<cell>` to the checkpoints that are there."""
+    for cell in plan.cells:
+        artifact = store.find(cell.model)
+        if artifact is None:
+            continue
+        control = f"-{cell.control}" if cell.control else ""
+        share = round(100 * cell.target_share)
+        name = f"{cell.backbone.replace('/', '-')}-{share}-s{cell.seed}{control}"
+        store.link(runs / plan.recipe.name / name, artifact)
