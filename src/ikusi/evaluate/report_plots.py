@@ -31,6 +31,12 @@ _INK, _MUTED, _LINE = list(_COLOURS)[6:]
 _WIDTH, _HEIGHT = 330, 210
 
 
+def short_split(split: str) -> str:
+    """Return a kind of evaluation items in a few words, for legends and tables."""
+    words = SPLITS[split].removeprefix("blind control: ")
+    return words.replace("concepts pictured only with the", "only")
+
+
 def score_curves(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """Draw the score by share, one line with a band a backbone; dashed: the majority baseline."""
     import altair as alt
@@ -67,10 +73,8 @@ def gap_curve(rows: Sequence[Row], pairs: Sequence[str], margin: float, share: f
 
 def split_curves(rows: Sequence[Row], splits: Sequence[str]) -> str:
     """Draw one backbone's score by share, one line a kind of evaluation item."""
-    named = [row | {"split": _first_words(SPLITS[row["split"]])} for row in rows]
-    return _svg(
-        _curves(named, "split", [_first_words(SPLITS[s]) for s in splits], "score", (0, 1), 2)
-    )
+    named = [row | {"split": short_split(row["split"])} for row in rows]
+    return _svg(_curves(named, "split", [short_split(s) for s in splits], "score", (0, 1), 2))
 
 
 def change_curves(rows: Sequence[Row], backbones: Sequence[str]) -> str:
@@ -116,15 +120,16 @@ def control_points(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """Draw the scores of the mixture and of the controls, with their intervals."""
     import altair as alt
 
-    short = {"": "the mixture"} | {
-        name: f"target alone, {name.removeprefix('target_alone_').replace('_', ' ')}"
-        for name in CONTROLS
+    short = {"": "mixture"} | {
+        name: f"alone, {name.removeprefix('target_alone_').replace('_', ' ')}" for name in CONTROLS
     }
+    several = len({row["share"] for row in rows}) > 1
     values = [
-        row | {"what": f"{show_share(row['share'])}: {short[row['control']]}"} for row in rows
+        row | {"what": f"{show_share(row['share'])} " * several + short[row["control"]]}
+        for row in rows
     ]
-    base = alt.Chart(_data(values), width=_WIDTH, height=34 * len({v["what"] for v in values}))
-    y = alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=230))
+    base = alt.Chart(_data(values), width=250, height=34 * len({v["what"] for v in values}))
+    y = alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, labelPadding=8))
     offset = alt.YOffset("backbone:N", sort=list(backbones))
     colour = _colour("backbone", backbones)
     bars = base.mark_rule(strokeWidth=2).encode(
@@ -151,7 +156,7 @@ def _curves(
     seen = {row[by] for row in there}
     base = alt.Chart(_data(there), width=_WIDTH, height=_HEIGHT)
     x = alt.X("share:Q", title="target share", axis=_share_axis(there), scale=_share_scale())
-    scale = alt.Scale(domain=list(domain), clamp=True)
+    scale = alt.Scale(domain=list(domain), clamp=True, nice=False)
     colour = _colour(by, [name for name in order if name in seen], order, rows=legend_rows)
     band = base.mark_area(opacity=0.2).encode(
         x=x, y=alt.Y("lower:Q", title=title, scale=scale), y2="upper:Q", color=colour
@@ -221,16 +226,16 @@ def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
     return cast(Any, alt).Data(values=[dict(row) for row in rows])
 
 
-def _first_words(text: str) -> str:
-    return text.removeprefix("blind control: ").replace("concepts pictured only with the", "only")
-
-
 def _svg(chart: Any) -> str:
     """Return the chart as SVG text fit to stand in a page with others."""
     import vl_convert
 
     styled = (
-        chart.configure(background="transparent", font="system-ui, sans-serif", padding=4)
+        chart.configure(
+            background="transparent",
+            font="system-ui, sans-serif",
+            padding={"left": 8, "right": 12, "top": 4, "bottom": 4},
+        )
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=_MUTED,

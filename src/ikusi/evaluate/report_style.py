@@ -1,52 +1,6 @@
-"""The report's style sheet, and markup that cannot forget to escape.
-
-Contract: a `str` handed to `tag` is text and is escaped; only `Markup` is taken as it is. What
-could change how the text around it reads (control characters, bidirectional overrides) is shown as
-a code.
-"""
+"""The style sheet of the report: light and dark, phone and paper, system fonts only."""
 
 from __future__ import annotations
-
-import html
-import re
-
-# Direction overrides and isolates can make a page read as something it does not say. Marks that
-# ordinary Arabic, Hebrew or Persian text needs (LRM, RLM, ZWNJ, ZWJ) are left.
-_HARMFUL = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ufeff\ufffe\uffff"
-    "\U000e0000-\U000e007f\ud800-\udfff]"
-)
-
-
-class Markup(str):
-    """Text that is HTML already."""
-
-
-def clean(text: str) -> str:
-    """Return `text` with characters that hide or reorder others shown as `⟨U+202E⟩`."""
-    return _HARMFUL.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
-
-
-def escape(text: str) -> Markup:
-    """Return `text` as HTML; `Markup` is returned as it is."""
-    return text if isinstance(text, Markup) else Markup(html.escape(clean(text)))
-
-
-def join(*parts: str) -> Markup:
-    """Return the parts one after another, plain text escaped."""
-    return Markup("".join(escape(part) for part in parts))
-
-
-def tag(element: str, *parts: str, **attributes: str | None) -> Markup:
-    """Return an element; `class_` gives the attribute `class`, None leaves an attribute out."""
-    given = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"'
-        for name, value in attributes.items()
-        if value is not None
-    )
-    closing = "" if element in ("img", "meta", "br") else f"</{element}>"
-    return Markup(f"<{element}{given}>{join(*parts)}{closing}")
-
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1b1d21; --muted: #5d636e; --line: #dcdfe4;
@@ -74,15 +28,17 @@ a:hover { text-decoration: underline; }
 .plots { display: grid; gap: 1rem 1.5rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 figure { margin: 0; break-inside: avoid; }
-figure svg { display: block; width: 100%; max-width: 30rem; height: auto; }
+figure svg { display: block; width: 100%; max-width: 30rem; height: auto; overflow: visible; }
 figure h3 { margin: 0 0 0.2rem; }
 .scroll { overflow-x: auto; margin: 0.8rem 0; }
 table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.28rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { font-weight: 600; color: var(--muted); }
-thead th { vertical-align: bottom; }
+thead th { vertical-align: bottom; white-space: normal; }
 th.t, td.t { text-align: left; }
+td.t { white-space: normal; min-width: 5rem; max-width: 14rem; }
+.narrow td small { display: block; }
 td small { color: var(--muted); font-size: 0.82em; }
 tbody tr:hover { background: var(--raised); }
 th:first-child, td:first-child { padding-left: 0.2rem; }
@@ -111,7 +67,8 @@ pre { background: var(--raised); border: 1px solid var(--line); border-radius: 6
   padding: 0.8rem; overflow-x: auto; font: 0.82rem/1.45 ui-monospace, monospace; }
 details { margin: 0.8rem 0; } summary { cursor: pointer; color: var(--link); }
 @media (max-width: 32rem) { body { font-size: 15px; padding: 1rem 0.8rem 3rem; }
-  h1 { font-size: 1.45rem; } }
+  h1 { font-size: 1.45rem; }
+  td small { display: block; } th, td { padding: 0.25rem 0.5rem; } }
 @media print {
   :root { color-scheme: light; --ink: #000; --muted: #444; --line: #bbb; --paper: #fff;
     --raised: #fff; --link: #000; --good: #146c3a; --bad: #b3261e; --c1: #0072b2; --c2: #d55e00;

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from ikusi.core.files import show_bytes
 from ikusi.evaluate.report_data import MACRO, ReportData, Row, StudySummary
 from ikusi.evaluate.report_html import HOW_MEASURED, WHAT_THIS_IS
-from ikusi.evaluate.report_style import clean
+from ikusi.evaluate.report_markup import clean
 from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
 from ikusi.evaluate.verdicts import CLAIMS, Verdict
 
