@@ -160,6 +160,7 @@ def _add_backbone(plan: Plan, recipe: Recipe, name: str, world: Mapping[str, Any
             "set": "backbone",
             "language": language,
             "packs": packs,
+            "tasks": world_tasks(recipe),
             "count": recipe.world.backbone_scenes,
             "seed": recipe.world.seed,
         }
@@ -216,7 +217,13 @@ def _add_stage(
             continue
         if part == "text" and not mixture.text.share:
             continue
-        about = {"world": world, "set": name, "count": counts[name], "seed": recipe.world.seed}
+        about = {
+            "world": world,
+            "set": name,
+            "tasks": world_tasks(recipe),
+            "count": counts[name],
+            "seed": recipe.world.seed,
+        }
         drawn = {}
         if name != "text":
             pictures[f"pictures-{name}"] = plan.add("pictures", name, about, {})

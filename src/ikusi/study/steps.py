@@ -85,7 +85,7 @@ def _scenes(config: Mapping[str, Any], vocabulary: Vocabulary) -> Iterator[tuple
             yield item.scene, item.design
         return
     for index in range(config["count"]):
-        yield training_scene(name, index, seed, vocabulary), "noto"
+        yield training_scene(name, index, seed, config["tasks"], vocabulary), "noto"
 
 
 def make_records(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
@@ -104,8 +104,9 @@ def make_records(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mappin
         items = make_items(split, vocabulary, config["per_task"], seed, config["tasks"])
         records = item_records(items, voice, pictures)
     else:
-        scenes = [training_scene(name, i, seed, vocabulary) for i in range(config["count"])]
-        records = training_records(name, scenes, pictures, voice, vocabulary)
+        tasks = config["tasks"]
+        scenes = [training_scene(name, i, seed, tasks, vocabulary) for i in range(config["count"])]
+        records = training_records(name, scenes, pictures, voice, tasks, vocabulary)
     with track(f"word {name} in {config['language']}", total=config["count"]) as advance:
         count = write_records(out / RECORDS, _counted(records, advance))
     return {"records": count}

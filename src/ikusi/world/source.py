@@ -1,8 +1,9 @@
 """The embedded world as a source of records: training sets, text, and evaluation items.
 
 Place: assets, grammar -> [source] -> mix, train, evaluate. Contract: a scene and its questions
-depend on the seed and the set alone, so both languages ask the same of the same picture; wordings
-are drawn per language. A record's `group` is its scene.
+depend on the seed, the set and the tasks that both languages can word, so both ask the same of the
+same picture, whatever one of them lacks; wordings are drawn per language. A record's `group` is its
+scene.
 
 Sets: `align` (captions), `instruct` (conversations about pictures), `probe` (the same about
 concepts that only the pivot pictures), `text` (text-only instructions), `backbone` (text to
@@ -25,6 +26,7 @@ from ikusi.world.vocabulary import Vocabulary
 LICENCE = "emoji pictures: OFL-1.1 (Noto), CC-BY-4.0 (Twemoji); names: Unicode-3.0"
 TRAIN_SETS = ("align", "instruct", "probe", "text", "backbone")
 MAX_TURNS = 4
+_OF_ANY_SCENE = frozenset({"caption", "count", "exists", "colour"})
 _TURN_WEIGHT = {"where": 1.5, "exists": 2.0, "choice": 2.0, "caption": 0.6}
 _TEXT_SHARE = {"text": 0.5, "backbone": 0.75}  # of conversations about a written scene, not words
 
@@ -72,11 +74,18 @@ def make_scene(
     return place(identity, chosen, cells, colour, rng)
 
 
-def training_scene(set_name: str, index: int, seed: int, vocabulary: Vocabulary) -> Scene:
-    """Return scene `index` of a training set."""
+def training_scene(
+    set_name: str, index: int, seed: int, tasks: Sequence[str], vocabulary: Vocabulary
+) -> Scene:
+    """Return scene `index` of a training set that asks `tasks`: one that something can be asked of.
+
+    It holds a single thing in half the cases, and always where no task asks about several.
+    """
     identity = f"{set_name}-{seed}-{index:06d}"
     rng = rng_for("scene", identity)
     alone = rng.random() < 0.5
+    if _OF_ANY_SCENE.isdisjoint(_tasks_of(set_name, tasks)):
+        alone = True
     num_things = 1 if alone else int(rng.integers(2, MAX_THINGS + 1))
     on_a_side = bool(rng.random() < 0.7)
     concepts = vocabulary.probe if set_name == "probe" else vocabulary.paired
@@ -96,18 +105,31 @@ def training_scene(set_name: str, index: int, seed: int, vocabulary: Vocabulary)
 def training_questions(
     set_name: str, scene: Scene, tasks: Sequence[str], vocabulary: Vocabulary
 ) -> list[Question]:
-    """Return what a training set asks about a scene: a caption, or up to `MAX_TURNS` questions."""
+    """Return what a training set asks about a scene: a caption, or up to `MAX_TURNS` questions.
+
+    Args:
+        set_name: one of `TRAIN_SETS`.
+        scene: a `training_scene` of the set.
+        tasks: those that both languages can word.
+        vocabulary: the world's concepts.
+    """
     rng = rng_for("questions", scene.id)
-    if set_name == "align":
-        return [make_question("caption", scene, vocabulary, rng)]
-    if set_name in _TEXT_SHARE and rng.random() >= _TEXT_SHARE[set_name]:
-        wanted = [task for task in TEXT_TASKS if task in tasks]
-        return [make_question(task, scene, vocabulary, rng) for task in wanted]
-    possible = [task for task in VISUAL_TASKS if task in tasks and can_ask(task, scene)]
+    wanted = _tasks_of(set_name, tasks)
+    about_words = [task for task in TEXT_TASKS if task in wanted]
+    if about_words and set_name in _TEXT_SHARE and rng.random() >= _TEXT_SHARE[set_name]:
+        return [make_question(task, scene, vocabulary, rng) for task in about_words]
+    possible = [task for task in VISUAL_TASKS if task in wanted and can_ask(task, scene)]
     weights = np.array([_TURN_WEIGHT.get(task, 1.0) for task in possible])
     count = min(len(possible), int(rng.integers(1, MAX_TURNS + 1)))
     order = rng.choice(len(possible), size=count, replace=False, p=weights / weights.sum())
     return [make_question(possible[i], scene, vocabulary, rng) for i in order]
+
+
+def _tasks_of(set_name: str, tasks: Sequence[str]) -> Sequence[str]:
+    """Return what a set asks; `what` stands in for captions that a language cannot word."""
+    if set_name == "align":
+        return ("caption",) if "caption" in tasks else ("what",)
+    return tasks
 
 
 def conversation(
@@ -165,6 +187,7 @@ def training_records(
     scenes: Sequence[Scene],
     pictures: Sequence[str] | None,
     voice: Voice,
+    tasks: Sequence[str],
     vocabulary: Vocabulary,
 ) -> Iterator[Record]:
     """Yield a training set in one language.
@@ -174,11 +197,12 @@ def training_records(
         scenes: its scenes.
         pictures: the sha256 of each scene's picture, or None for a set without pictures.
         voice: the language.
+        tasks: those that both languages can word.
         vocabulary: the world's concepts.
     """
     pool = "text" if set_name == "backbone" else "train"
     for index, scene in enumerate(scenes):
-        questions = training_questions(set_name, scene, voice.tasks, vocabulary)
+        questions = training_questions(set_name, scene, tasks, vocabulary)
         record = conversation(
             scene,
             questions,
