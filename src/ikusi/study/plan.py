@@ -261,6 +261,7 @@ def world_config(recipe: Recipe) -> dict[str, Any]:
         "paired": recipe.world.paired,
         "probe": recipe.world.probe,
         "kinds": list(recipe.world.kinds),
+        "cldr": {code: load_pack(code).ids.cldr for code in (recipe.pivot, recipe.target)},
         "assets": _assets_hash(),
     }
 

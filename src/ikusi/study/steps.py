@@ -42,6 +42,7 @@ def vocabulary_of(world: Mapping[str, Any]) -> Vocabulary:
         num_paired=world["paired"],
         num_probe=world["probe"],
         kinds=world["kinds"],
+        cldr=world["cldr"],
     )
 
 

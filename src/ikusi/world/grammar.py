@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ikusi.languages.pack import Pack
-from ikusi.world.scene import GRID, SIDES, Scene
+from ikusi.world.scene import COLOURS, GRID, SIDES, Scene
 from ikusi.world.vocabulary import Vocabulary
 
 VISUAL_TASKS = ("caption", "what", "where", "count", "exists", "colour", "kind", "choice")
@@ -21,6 +21,7 @@ TEXT_TASKS = ("kind_of", "translate")
 LETTERS = ("A", "B", "C", "D")
 EMPTY_CELL = "-"
 MAX_THINGS = 4
+_BARE_SCENE: str = Pack.model_fields["scene"].default
 _SIDE_OF_CELL = {cell: side for side, cell in SIDES.items()}
 
 
@@ -101,8 +102,9 @@ class Voice:
         self.other = other
         self.vocabulary = vocabulary
         self.names = vocabulary.names[pack.code]
-        ready = pack.tasks_ready()
-        self.tasks = tuple(task for task in VISUAL_TASKS + TEXT_TASKS if task in ready)
+        # A partial pack may lack colours; its scenes are then written without the ground.
+        all_colours = pack.terms.colours.keys() >= COLOURS.keys()
+        self._scene = pack.scene if all_colours else _BARE_SCENE
 
     def ask(self, question: Question, pool: str, rng: np.random.Generator) -> str | None:
         """Return the question in words of the pool `text`, `train` or `held_out`, or None."""
@@ -150,7 +152,7 @@ class Voice:
         cells = [EMPTY_CELL] * GRID**2
         for thing in scene.things:
             cells[thing.cell] = self.names[thing.emoji]
-        return self._fill(self.pack.scene, "{cells}", " ".join(cells), scene)
+        return self._fill(self._scene, "{cells}", " ".join(cells), scene)
 
     def options(self, question: Question) -> tuple[str, ...]:
         """Return every answer that the question's task allows, for likelihood scoring."""
@@ -170,6 +172,6 @@ class Voice:
         return ()
 
     def _fill(self, template: str, mark: str, text: str, scene: Scene) -> str:
-        colours = self.pack.terms.colours
-        colour = self.pack.word("colours", scene.colour) if colours else ""
-        return template.replace("{colour}", colour).replace(mark, text)
+        if "{colour}" in template:
+            template = template.replace("{colour}", self.pack.word("colours", scene.colour))
+        return template.replace(mark, text)

@@ -52,6 +52,7 @@ def choose_vocabulary(
     num_paired: int,
     num_probe: int,
     kinds: Sequence[str],
+    cldr: Mapping[str, str] | None = None,
     max_words: int = 2,
 ) -> Vocabulary:
     """Choose concepts for a pair of languages, the same for the same arguments.
@@ -59,10 +60,21 @@ def choose_vocabulary(
     Kinds take turns, so that they stay as even as the languages allow; inside a kind, one-word
     names come first.
 
+    Args:
+        pivot: language code.
+        target: language code.
+        num_paired: concepts pictured with both languages; fewer where there are not enough names.
+        num_probe: concepts pictured only with the pivot; fewer likewise.
+        kinds: those to take part.
+        cldr: language code -> what the CLDR calls the language, where that is another code.
+        max_words: longest name, in words.
+
     Raises:
+        ConfigError: the CLDR has no names in a language.
         DataError: the two languages share too few usable names; says how many.
     """
-    pivot_names, target_names = assets.names(pivot), assets.names(target)
+    known_as = cldr or {}
+    pivot_names, target_names = (assets.names(known_as.get(c, c)) for c in (pivot, target))
     usable: dict[str, list[str]] = {kind: [] for kind in kinds}
     taken: dict[str, set[str]] = {pivot: set(), target: set()}
 
