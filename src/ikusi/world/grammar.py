@@ -104,7 +104,8 @@ class Voice:
         self.names = vocabulary.names[pack.code]
         # A partial pack may lack colours; its scenes are then written without the ground.
         all_colours = pack.terms.colours.keys() >= COLOURS.keys()
-        self._scene = pack.scene if all_colours else _BARE_SCENE
+        bare = "{colour}" in pack.scene and not all_colours
+        self._scene = _BARE_SCENE if bare else pack.scene
 
     def ask(self, question: Question, pool: str, rng: np.random.Generator) -> str | None:
         """Return the question in words of the pool `text`, `train` or `held_out`, or None."""

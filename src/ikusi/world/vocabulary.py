@@ -103,10 +103,14 @@ def choose_vocabulary(
     share = num_probe / wanted if len(order) < wanted else 0
     probe_count = round(len(order) * share) if share else num_probe
     chosen = order[:wanted]
-    step = len(chosen) / probe_count if probe_count else 0
-    probe = [chosen[int((i + 0.5) * step)] for i in range(probe_count)]
-    paired = [emoji for emoji in chosen if emoji not in set(probe)]
     kind_of = {c.emoji: c.kind for c in assets.concepts()}
+    # Kind by kind, so that the probe and every ground get their share of each: in the order of
+    # turns, a step or a period that the number of kinds divides would always meet the same kind.
+    by_kind = sorted(chosen, key=lambda emoji: kind_of[emoji])
+    step = len(chosen) / probe_count if probe_count else 0
+    picked = {by_kind[int((i + 0.5) * step)] for i in range(probe_count)}
+    probe = [emoji for emoji in chosen if emoji in picked]
+    paired = [emoji for emoji in chosen if emoji not in picked]
     colours = list(COLOURS)
     return Vocabulary(
         pivot=pivot,
@@ -121,7 +125,7 @@ def choose_vocabulary(
         unseen_colour={
             emoji: colours[index % len(colours)]
             for group in (paired, probe)
-            for index, emoji in enumerate(group)
+            for index, emoji in enumerate(e for e in by_kind if e in group)
         },
     )
 
