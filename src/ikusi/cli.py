@@ -5,7 +5,6 @@ Nothing heavy is imported before a verb runs, so `ikusi --help` answers at once.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +43,24 @@ Three next steps:
 ikusi --help lists every verb."""
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from ikusi import __version__
+
+        typer.echo(f"ikusi {__version__}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def start(context: typer.Context) -> None:
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print it and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Say what to do next when no verb is given."""
     if context.invoked_subcommand is None:
         typer.echo(WELCOME)
@@ -100,24 +115,3 @@ def ask(
     from ikusi.study.commands import ask_model
 
     ask_model(model, picture, question)
-
-
-def main() -> None:
-    """Run the command line; an error that the user can mend is one line."""
-    from ikusi.core.errors import IkusiError
-
-    try:
-        app(standalone_mode=False)
-    except IkusiError as error:
-        typer.echo(f"ikusi: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("ikusi: stopped. The same command goes on where it was.", err=True)
-        sys.exit(130)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
-            typer.echo(f"ikusi: {error.format_message()}", err=True)
-            sys.exit(error.exit_code)
-        raise

@@ -129,6 +129,12 @@ def show(update: Update) -> None:
     _progress().show(update)
 
 
+def close() -> None:
+    """Take the bars off the terminal; call it last, whatever ended the work."""
+    if _progress.cache_info().currsize:
+        _progress().close()
+
+
 def _send(update: Update) -> None:
     (_sink or show)(update)
 
@@ -156,6 +162,14 @@ class Progress:
                 self._show_bar(update)
             else:
                 self._show_line(update)
+
+    def close(self) -> None:
+        """Stop showing tasks that never ended, and give the terminal its cursor back."""
+        with self._lock:
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+            self._tasks.clear()
 
     def _show_bar(self, update: Update) -> None:
         if self._bars is None:

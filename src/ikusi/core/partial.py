@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -70,6 +69,7 @@ def finish(partial: Path, spec: Spec, stats: Mapping[str, Any], seconds: float) 
         StoreError: the step used a name of the store's, or left a link.
         ConfigError: the stats are no plain data.
     """
+    from ikusi import __version__
     from ikusi.core.config import dump_yaml
 
     for name in NOT_PAYLOAD:
@@ -103,18 +103,8 @@ def finish(partial: Path, spec: Spec, stats: Mapping[str, Any], seconds: float) 
         files=payload,
         notes={name: hash_file(partial / name) for name in notes},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        ikusi=_version(),
+        ikusi=__version__,
         seconds=round(seconds, 3),
     )
     files.write_durably(partial / MANIFEST, manifest.to_json().encode())
     return manifest
-
-
-@cache
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ikusi")
-    except PackageNotFoundError:
-        return "unknown"

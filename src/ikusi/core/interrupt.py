@@ -1,0 +1,71 @@
+"""Stopping when the user or the system says so: Ctrl-C, and SIGTERM as clusters send it.
+
+Place: the command line calls `listen` first of all. Contract: the first signal raises
+KeyboardInterrupt in the main thread, and whoever has worker processes ends them on its way out;
+the second one ends them and this process on the spot. No worker outlives either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+STOPPED = "ikusi: stopped. What was finished is kept; the same command goes on from there."
+_received: list[int] = []
+
+
+def listen() -> None:
+    """Handle Ctrl-C and SIGTERM from now on; a signal that is ignored (`nohup`, `&`) stays so."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def exit_code() -> int | None:
+    """Return what to exit with after a signal (130 after Ctrl-C), or None when there was none."""
+    return 128 + _received[0] if _received else None
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    if len(_received) == 1:
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_IGN)
+    _end_children()
+    show_cursor = b"\x1b[?25h" if sys.stderr is not None and sys.stderr.isatty() else b""
+    with contextlib.suppress(OSError):
+        os.write(2, show_cursor + STOPPED.encode() + b"\n")
+    os._exit(128 + number)
+
+
+def _end_children() -> None:
+    if "multiprocessing" not in sys.modules:
+        return
+    import multiprocessing
+    from multiprocessing import util
+
+    for child in multiprocessing.active_children():
+        child.kill()
+    # Without these, the semaphores of queues are reported as leaked after our last line.
+    util._run_finalizers(0)  # type: ignore[attr-defined]  # the public way also waits for threads
+
+
+@contextlib.contextmanager
+def hidden_from_children() -> Iterator[None]:
+    """Start processes in the body that a Ctrl-C on the terminal does not reach.
+
+    The terminal sends it to every process of the group; a worker that is still importing would
+    answer with a traceback. Whoever starts them ends them (`terminate`).
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
