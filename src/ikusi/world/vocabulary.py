@@ -2,6 +2,7 @@
 
 A concept enters when both languages name it, in at most `max_words` words, by different words, and
 by a name that no other concept has: then a name alone tells its language (`evaluate/fidelity.py`).
+A name with a comma or the like in it is none: captions are lists of names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ikusi.core.errors import DataError
 from ikusi.world import assets
 from ikusi.world.scene import COLOURS
 
+_NOT_IN_NAMES = frozenset(',;:.!?()[]{}"/،؛、')
 MIN_CONCEPTS = 24  # four options of a choice, from several kinds, on eight grounds
 
 
@@ -86,6 +88,8 @@ def choose_vocabulary(
     for concept in both:
         here, there = (normal(n[concept.emoji].text) for n in (pivot_names, target_names))
         if concept.kind not in usable or words(concept.emoji) > max_words or here == there:
+            continue
+        if not _NOT_IN_NAMES.isdisjoint(here + there):
             continue
         if {here, there} & (taken[pivot] | taken[target]):
             continue
