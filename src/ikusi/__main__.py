@@ -17,10 +17,9 @@ def main() -> None:
     try:
         code, line = _run()
     except KeyboardInterrupt:
-        code, line = 130, ""
-    stopped = interrupt.exit_code()
-    if stopped is not None:  # whatever a signal led to on the way out
-        code, line = stopped, interrupt.STOPPED
+        interrupt.leave()
+    if interrupt.received():  # whatever it led to on the way here
+        interrupt.leave()
     if line:
         print(line, file=sys.stderr)
     sys.exit(code)

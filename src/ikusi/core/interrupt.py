@@ -13,8 +13,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
-STOPPED = "ikusi: stopped. What was finished is kept; the same command goes on from there."
+_STOPPED = "ikusi: stopped. What was finished is kept; the same command goes on from there."
 _received: list[int] = []
 
 
@@ -25,21 +26,28 @@ def listen() -> None:
             signal.signal(number, _stop)
 
 
-def exit_code() -> int | None:
-    """Return what to exit with after a signal (130 after Ctrl-C), or None when there was none."""
-    return 128 + _received[0] if _received else None
+def received() -> bool:
+    """Return whether a signal to stop came."""
+    return bool(_received)
+
+
+def leave() -> NoReturn:
+    """Say that we were stopped and end at once, with 130 after Ctrl-C; no process is left over."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _end_children()
+    show_cursor = b"\x1b[?25h" if sys.stderr is not None and sys.stderr.isatty() else b""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        os.write(2, show_cursor + _STOPPED.encode() + b"\n")
+    os._exit(128 + _received[0])
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _received.append(number)
     if len(_received) == 1:
         raise KeyboardInterrupt
-    signal.signal(number, signal.SIG_IGN)
-    _end_children()
-    show_cursor = b"\x1b[?25h" if sys.stderr is not None and sys.stderr.isatty() else b""
-    with contextlib.suppress(OSError):
-        os.write(2, show_cursor + STOPPED.encode() + b"\n")
-    os._exit(128 + number)
+    leave()
 
 
 def _end_children() -> None:
