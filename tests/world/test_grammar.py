@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 import numpy as np
 import pytest
-from tests.world.worlds import PAIRS, vocabulary_of, voices_of
+from tests.world.worlds import PAIRS, read, vocabulary_of, voices_of
 
 from ikusi.core.seeds import rng_for
 from ikusi.languages.pack import Pack
@@ -36,16 +35,6 @@ def some_scenes(concepts: tuple[str, ...], count: int) -> list[Scene]:
         cells = rng.choice(GRID**2, size=len(emojis), replace=False).tolist()
         scenes.append(place(f"s{number}", emojis, cells, str(rng.choice(list(COLOURS))), rng))
     return scenes
-
-
-def read(text: str, wordings: tuple[str, ...]) -> dict[str, str]:
-    """Return what stands in the marks of the wording that `text` was made of."""
-    for wording in wordings:
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(wording))
-        found = re.fullmatch(pattern, text)
-        if found:
-            return found.groupdict()
-    raise AssertionError(f"{text!r} is none of {wordings}")
 
 
 def truth(task: str, marks: dict[str, str], scene: Scene, voice: Voice) -> str:
@@ -93,7 +82,8 @@ def test_the_answer_is_what_the_scene_shows(task: str, pivot: str, target: str) 
             for pool in POOLS:
                 text = voice.ask(asked, pool, rng_for("words", scene.id))
                 assert text is not None
-                marks = read(text, voice.pack.wordings(task, pool))
+                found = (read(text, wording) for wording in voice.pack.wordings(task, pool))
+                marks = next(marks for marks in found if marks is not None)
                 answer = voice.caption(scene) if task == "caption" else voice.answer(asked)
                 assert answer == truth(task, marks, scene, voice)
                 options = voice.options(asked)
