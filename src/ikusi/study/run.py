@@ -6,22 +6,27 @@ processes of one thread each; what the store already holds is not done again.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
+from functools import cache
+from logging.handlers import QueueHandler
 from typing import Any
 
-from ikusi.core import log
+from ikusi.core import interrupt, log
 from ikusi.core.artifact import Artifact, Spec
-from ikusi.core.errors import IkusiError, TrainError
+from ikusi.core.errors import IkusiError, StoreError, TrainError
 from ikusi.core.store import Store
 from ikusi.study.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 _PRIORITY = {"encoder": 0, "text": 0, "import": 1, "mix": 1, "tokenizer": 1, "pictures": 2}
 """Steps that everything waits for go first; cells (the rest) go in the plan's order."""
@@ -51,14 +56,22 @@ def run_plan(
         IkusiError: a step failed; the others that were running are finished first.
     """
     done: set[str] = set()
+    results = {address for cell in plan.cells for address in (cell.results, cell.before)}
     for address, spec in plan.steps.items():
         artifact = store.find(address)
-        if artifact is not None:
-            done.add(address)
-            on_done(spec, artifact)
+        if artifact is None:
+            continue
+        if address in results:  # read by no step that would check it
+            try:
+                store.open(address)
+            except StoreError:
+                continue
+        done.add(address)
+        on_done(spec, artifact)
     todo = {address: spec for address, spec in plan.steps.items() if address not in done}
     if not todo:
         return
+    rebuilt: set[str] = set()  # inputs that turned out to be unusable: once each
     order = {address: i for i, address in enumerate(plan.steps)}
     with _pool(min(workers, len(todo))) as pool:
         running: dict[Future[str], str] = {}
@@ -69,7 +82,9 @@ def run_plan(
                 ready.sort(key=lambda a: (_PRIORITY.get(todo[a].kind, 3), order[a]))
                 for address in ready[: max(0, workers - len(running))]:
                     spec = todo.pop(address)
-                    running[pool.submit(_build, str(store.root), spec)] = address
+                    with interrupt.hidden_from_children():  # this may start a process
+                        future = pool.submit(_build, str(store.root), spec)
+                    running[future] = address
             if not running:
                 break
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -78,12 +93,19 @@ def run_plan(
                 try:
                     future.result()
                 except BrokenProcessPool:
+                    steps = " or ".join(sorted({address, *running.values()}))
                     raise TrainError(
-                        f"{address}: the process that built it was killed; often the machine has "
-                        "too little memory. Run it again with --workers 1; it goes on from here."
+                        f"the process that built {steps} was killed; often the machine has too "
+                        "little memory. Run it again with --workers 1; it goes on from here."
                     ) from None
                 except IkusiError as error:
-                    failure = failure or error
+                    unusable = _unusable(plan.steps[address], store) - rebuilt
+                    if not unusable:  # or for the second time
+                        failure = failure or error
+                        continue
+                    rebuilt |= unusable
+                    done -= unusable
+                    todo |= {again: plan.steps[again] for again in (*unusable, address)}
                     continue
                 done.add(address)
                 on_done(plan.steps[address], store.open(address))
@@ -91,14 +113,26 @@ def run_plan(
             raise failure
 
 
+def _unusable(spec: Spec, store: Store) -> set[str]:
+    """Return the addresses of the inputs that are damaged, or gone, since they were found."""
+    found = set()
+    for address in spec.inputs.values():
+        try:
+            store.open(address)
+        except StoreError as error:
+            logger.debug("%s", error)
+            found.add(address)
+    return found
+
+
 def _build(root: str, spec: Spec) -> str:
     """Build one step in a worker process; return its address."""
-    from ikusi.study.steps import STEPS
+    from ikusi.study.steps import run_step
 
+    _prepare_libraries()
     store = Store(root)
     inputs = {role: store.open(address) for role, address in spec.inputs.items()}
-    function = STEPS[spec.kind][1]
-    return store.build(spec, lambda out: function(spec.config, inputs, out)).address
+    return store.build(spec, lambda out: run_step(spec, inputs, out)).address
 
 
 @contextmanager
@@ -110,29 +144,56 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     def forward() -> None:
         while not stop.is_set():
             try:
-                log.show(messages.get(timeout=0.2))
+                message = messages.get(timeout=0.2)
             except queue.Empty:
                 continue
             except (EOFError, OSError):
                 return
+            if isinstance(message, logging.LogRecord):
+                logging.getLogger(message.name).handle(message)
+            else:
+                log.show(message)
 
+    level = logging.getLogger("ikusi").getEffectiveLevel()
     thread = threading.Thread(target=forward, daemon=True)
     thread.start()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (messages,))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (messages, level))
     try:
         yield pool
     except BaseException:
+        # Taken first: shutting down forgets them.
+        processes = list((getattr(pool, "_processes", None) or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
+        for process in processes:
             process.terminate()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         stop.set()
-        thread.join()
+        thread.join(timeout=1)  # a worker killed amid a message leaves it waiting for the rest
 
 
-def _start_worker(messages: Any) -> None:
+def _start_worker(messages: Any, log_level: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    log.set_sink(messages.put)
+    told = logging.getLogger("ikusi")
+    told.addHandler(QueueHandler(messages))
+    told.setLevel(log_level)
+    told.propagate = False
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed cannot end its workers, and they would wait for its next word forever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@cache
+def _prepare_libraries() -> None:
+    """Set the process up for computing: not when it starts, where an error has no way to us."""
     # One thread per process: more would spin against the other cells' on a small machine, and a
     # sum's order, so its last bits, would depend on their number.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -148,7 +209,6 @@ def _start_worker(messages: Any) -> None:
 
     silence: Any = transformers_logging.disable_progress_bar  # it has no annotations
     silence()
-    log.set_sink(messages.put)
 
 
 def link_cells(plan: Plan, store: Store, runs: Path) -> None:
