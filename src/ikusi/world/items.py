@@ -54,6 +54,8 @@ def make_items(
     """
     wanted = {"probe": _PROBE_TASKS, "text": _TEXT_SPLIT_TASKS}.get(split, VISUAL_TASKS)
     concepts = vocabulary.probe if split == "probe" else vocabulary.paired
+    if not concepts:  # a world may do without a probe
+        return []
     # Held-out wordings and the second design ask about the scenes of `main`, so that only the
     # wording or the design differs.
     source = "main" if split in VISUAL_SPLITS and split != "probe" else split
