@@ -199,21 +199,12 @@ class ImageReader:
         Raises:
             DataError: it is not there, or cannot be decoded.
         """
-        from PIL import Image, ImageOps
-
         data = self.read(sha256)
         try:
-            with Image.open(io.BytesIO(data)) as picture:
-                upright = ImageOps.exif_transpose(picture)
-                if not upright.has_transparency_data:
-                    return upright.convert("RGB")
-                layers = upright.convert("RGBA")
-                white = Image.new("RGBA", layers.size, "white")
-                return Image.alpha_composite(white, layers).convert("RGB")
-        except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-            line = (str(error).splitlines() or [type(error).__name__])[0]
+            return decode(data)
+        except DataError as error:
             raise DataError(
-                f"{self.folder}: picture {sha256} ({len(data)} bytes) is broken: {line}. "
+                f"{self.folder}: picture {sha256} ({len(data)} bytes) is broken: {error}. "
                 "Drop its records or import it again."
             ) from None
 
@@ -232,6 +223,29 @@ class ImageReader:
                 return batch, row
             start += 1
         return None
+
+
+def decode(data: bytes) -> Image.Image:
+    """Return a picture's bytes as RGB, upright as its EXIF says, transparent parts on white.
+
+    Raises:
+        DataError: they cannot be decoded; says why, for a sentence to end with.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            if not upright.has_transparency_data:
+                return upright.convert("RGB")
+            layers = upright.convert("RGBA")
+            white = Image.new("RGBA", layers.size, "white")
+            return Image.alpha_composite(white, layers).convert("RGB")
+    except UnidentifiedImageError:
+        raise DataError("no known picture format") from None
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(line.rstrip(".")) from None
 
 
 def _shards(folder: Path) -> list[Path]:
