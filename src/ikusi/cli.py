@@ -81,7 +81,7 @@ def study(
     """
     from ikusi.study.commands import run_study
 
-    run_study(recipe, overrides or [], store, runs, workers, dry_run=dry_run)
+    run_study("study", recipe, overrides or [], store, runs, workers, dry_run=dry_run)
 
 
 @app.command()
@@ -99,7 +99,23 @@ def run(
     """
     from ikusi.study.commands import run_study
 
-    run_study(recipe, [*(overrides or []), "study.axes={}"], store, runs, workers, dry_run=dry_run)
+    run_study("run", recipe, overrides or [], store, runs, workers, dry_run=dry_run)
+
+
+@app.command()
+def report(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    overrides: Overrides = None,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+) -> None:
+    """Write a study's report again, from what the store has; nothing is trained.
+
+    Example: `ikusi report quickstart target=cy`
+    """
+    from ikusi.study.commands import write_study_report
+
+    write_study_report(recipe, overrides or [], store, runs)
 
 
 @app.command()

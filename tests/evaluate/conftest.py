@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from ikusi.evaluate.report_data import Sample, StudySummary
+from ikusi.evaluate.report_data import Cost, Sample, StudySummary
 from ikusi.evaluate.results import Cell, Control, result_table
 from ikusi.evaluate.verdicts import VerdictRules
 
@@ -123,11 +123,17 @@ def make_study(
         rules=VerdictRules(resamples=400),
         language_names={"eu": "Basque", "en": "English"},
         recipe="target: eu\npivot: en\n",
-        seconds={"encoder": 95.2, "text": 140.0, "align": 30.5, "instruct": 800.0, "evaluate": 210},
+        costs=[
+            Cost("encoder", True, 1, 1, len(cells), 95.2, 95.2 * len(cells)),
+            Cost("align", False, 2, 2, len(cells), 30.5, 15.25 * len(cells)),
+            Cost("instruct", False, len(cells), len(cells), len(cells), 800.0, 800.0),
+        ],
         peak_memory_bytes=2_100_000_000,
         samples=[
             Sample(
                 picture=make_picture(number),
+                task="what",
+                group=f"main-{number}",
                 question=f"Zer dago irudian? ({number})",
                 gold="katu",
                 language="eu",

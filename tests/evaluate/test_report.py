@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ikusi.evaluate.report import Sample, StudySummary, analyse, write_report
+from ikusi.evaluate.report import Cost, Sample, StudySummary, analyse, write_report
 from ikusi.evaluate.report_html import POLICY
 from ikusi.evaluate.report_markup import Markup, clean, escape, tag
 from ikusi.evaluate.results import result_table
@@ -170,7 +170,7 @@ def test_curves_from_cells(folder: Path) -> None:
         if row["lower"]:
             assert float(row["lower"]) <= float(row["value"]) <= float(row["upper"])
         checked.add(measure)
-    assert len(checked) == 11
+    assert len(checked) == 12
 
 
 def test_claims_from_curves(folder: Path) -> None:
@@ -262,7 +262,7 @@ def test_bare_results(tmp_path: Path, study_of: StudyOf) -> None:
         table = result_table(unscored)
         cells.append(dataclasses.replace(cell, text_before=None, results=table))
     bare = dataclasses.replace(
-        study, cells=cells, recipe="", reproduce=(), seconds={}, peak_memory_bytes=None, notes=()
+        study, cells=cells, recipe="", reproduce=(), costs=(), peak_memory_bytes=None, notes=()
     )
     page = write_report(tmp_path, bare).read_text(encoding="utf-8")
     assert "Without the picture" not in page
@@ -286,7 +286,15 @@ def hostile_study(study_of: StudyOf) -> StudySummary:
     answers = {text: (text, False) for text in HOSTILE}
     picture = study.samples[0].picture
     samples = [
-        Sample(picture=data, question=nasty, gold=nasty, language='"><b>', answers=answers)
+        Sample(
+            picture=data,
+            task=nasty,
+            group=nasty,
+            question=nasty,
+            gold=nasty,
+            language='"><b>',
+            answers=answers,
+        )
         for data in (picture, b"", b"GIF89a<script>", picture[:10])
     ]
     return dataclasses.replace(
@@ -297,7 +305,7 @@ def hostile_study(study_of: StudyOf) -> StudySummary:
         notes=[nasty],
         reproduce=[nasty],
         vocabulary=nasty,
-        seconds={nasty: 1.0},
+        costs=[Cost(nasty)],
         samples=samples,
     )
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ikusi.core.files import write_durably
-from ikusi.evaluate.report_data import ReportData, Sample, StudySummary, analyse
+from ikusi.evaluate.report_data import Cost, ReportData, Sample, StudySummary, analyse
 from ikusi.evaluate.report_html import page
 from ikusi.evaluate.report_text import claim_rows, csv_text, markdown, tex_tables
 
-__all__ = ["ReportData", "Sample", "StudySummary", "analyse", "write_report"]
+__all__ = ["Cost", "ReportData", "Sample", "StudySummary", "analyse", "write_report"]
 
 
 def write_report(folder: Path, study: StudySummary) -> Path:

@@ -43,11 +43,32 @@ class Sample:
 
     picture: bytes
     """PNG or JPEG; empty for a text-only item."""
+    task: str
+    group: str
+    """The same for the same item in another language."""
     question: str
     gold: str
     language: str
     answers: Mapping[str, tuple[str, bool]]
     """`Cell.label` -> answer, and whether it is right."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the steps of one kind took, and how far the cells of the study shared them."""
+
+    kind: str
+    before_cells: bool = False
+    """Whether they belong to the encoder and the backbones, which come before any cell."""
+    steps: int = 0
+    done: int = 0
+    """How many of them the store has."""
+    users: int = 0
+    """Cells that need each step, summed over the steps: how many there would be unshared."""
+    seconds: float = 0.0
+    """What the steps that are done took."""
+    unshared_seconds: float = 0.0
+    """What they would have taken, had each cell done all of its steps by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +89,21 @@ class StudySummary:
     """Code -> name for people."""
     recipe: str = ""
     """The resolved recipe, as YAML."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Kind of step -> what all steps of that kind took."""
+    costs: Sequence[Cost] = ()
+    """One a kind of step, in the order of the chain."""
     peak_memory_bytes: int | None = None
+    """Of the step that took most."""
     samples: Sequence[Sample] = ()
     reproduce: Sequence[str] = ()
     """Command lines that make this report again."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the libraries, the interpreter and the platform."""
     notes: Sequence[str] = ()
     """What a reader must know, such as the tasks left out for lack of wordings."""
     vocabulary: str = ""
     """The world and its vocabulary in words."""
+    protocol: str = ""
+    """On what the recipe was chosen, and on what the study reports, in words."""
 
     def language_name(self, code: str) -> str:
         """Return the name of a language for people, its code where it has none."""

@@ -86,6 +86,8 @@ def _opening(study: StudySummary) -> Markup:
     parts = [tag("p", WHAT_THIS_IS.format(**names), class_="lead")]
     if study.vocabulary:
         parts.append(tag("p", study.vocabulary))
+    if study.protocol:
+        parts.append(tag("p", study.protocol))
     parts.append(note(HOW_MEASURED.format(confidence=f"{study.rules.confidence:.0%}")))
     missing = study.expected_cells - len(study.cells)
     if missing > 0:
@@ -286,17 +288,30 @@ def _picture(data: bytes) -> Markup:
 
 
 def _cost(study: StudySummary) -> Markup:
-    rows = [[kind, _duration(seconds)] for kind, seconds in study.seconds.items()]
-    if rows:
-        rows.append(["all", _duration(sum(study.seconds.values()))])
-    parts = [table(["steps", "time"], rows)] if rows else []
+    if not study.costs:
+        return NOTHING
+    body = [
+        [
+            cost.kind,
+            f"{cost.done} of {cost.steps}" if cost.done < cost.steps else f"{cost.steps}",
+            f"{cost.users}",
+            _duration(cost.seconds),
+            _duration(cost.unshared_seconds),
+        ]
+        for cost in study.costs
+    ]
+    head = ["step", "done", "without sharing", "time", "without sharing"]
+    parts = [table(head, body)]
     if study.peak_memory_bytes is not None:
-        parts.append(tag("p", f"Peak memory: {show_bytes(study.peak_memory_bytes)}."))
+        parts.append(tag("p", f"Peak memory of a step: {show_bytes(study.peak_memory_bytes)}."))
     return join(*parts)
 
 
 def _reproduce(study: StudySummary) -> Markup:
     parts = [tag("pre", "\n".join(study.reproduce))] if study.reproduce else []
+    if study.versions:
+        listed = (f"{name} {version}" for name, version in study.versions.items())
+        parts.append(note(f"Made with {', '.join(listed)}."))
     if study.recipe:
         parts.append(tag("details", tag("summary", "The recipe"), tag("pre", study.recipe)))
     return join(*parts)

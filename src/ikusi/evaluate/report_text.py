@@ -58,6 +58,7 @@ def markdown(study: StudySummary, data: ReportData) -> str:
         f"# {_md(study.title)}",
         WHAT_THIS_IS.format(target=target, pivot=pivot),
         _md(study.vocabulary),
+        _md(study.protocol),
         HOW_MEASURED.format(confidence=confidence),
     ]
     if len(study.cells) < study.expected_cells:
@@ -93,11 +94,15 @@ def markdown(study: StudySummary, data: ReportData) -> str:
         "## In which language it answers",
         ("said_target", "said_pivot", "said_both", "said_neither", "right_elsewhere"),
     )
-    if study.seconds:
-        rows = [[kind, f"{seconds:.0f}"] for kind, seconds in study.seconds.items()]
-        parts += ["## What it cost", _md_table(["steps", "seconds"], rows)]
+    if study.costs:
+        rows = [
+            [c.kind, str(c.done), str(c.users), f"{c.seconds:.0f}", f"{c.unshared_seconds:.0f}"]
+            for c in study.costs
+        ]
+        head = ["kind", "steps", "steps unshared", "seconds", "seconds unshared"]
+        parts += ["## What it cost", _md_table(head, rows)]
         if study.peak_memory_bytes is not None:
-            parts.append(f"Peak memory: {show_bytes(study.peak_memory_bytes)}.")
+            parts.append(f"Peak memory of a step: {show_bytes(study.peak_memory_bytes)}.")
     if study.reproduce:
         parts += ["## How to reproduce", _fence("\n".join(study.reproduce), "sh")]
     if study.recipe:

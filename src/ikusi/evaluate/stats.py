@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ikusi.evaluate.results import SAID
 
@@ -118,6 +119,14 @@ def sum_by_group(table: pa.Table) -> dict[tuple[str, str], Sums]:
             count={n: whole if rows is ones else fold(rows) for n, rows in counted.items()},
         )
     return result
+
+
+def macro_accuracy(table: pa.Table, language: str, split: str) -> float:
+    """Return the mean over tasks of the accuracy in `language` on `split`; nan without items."""
+    here = (pc.field("language") == language) & (pc.field("split") == split)
+    by_task = table.select(["language", "split", "task", "correct"]).filter(here)
+    means = by_task.group_by("task").aggregate([("correct", "mean")]).column("correct_mean")
+    return float(np.mean(means.to_numpy())) if len(means) else math.nan
 
 
 class Bootstrap:

@@ -1,21 +1,33 @@
-"""What `ikusi study`, `ikusi run` and `ikusi ask` do, above the parts that do it."""
+"""What `ikusi study`, `run`, `report` and `ask` do, above the parts that do it."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ikusi.core import log
 from ikusi.core.artifact import Artifact, Spec
-from ikusi.core.errors import DataError
+from ikusi.core.errors import ConfigError, DataError
+from ikusi.core.files import write_durably
 from ikusi.core.store import Store
 from ikusi.study.plan import CellPlan, Plan, plan_study
 from ikusi.study.recipe import read_recipe
 
+if TYPE_CHECKING:
+    from ikusi.study.summary import Summariser
+
+_PAUSE = 10.0
+"""A report is written again after so many times what writing it took: a tenth of a core at most."""
+_MADE_FROM = "made-from.json"
+
 
 def run_study(
+    verb: str,
     recipe: str,
     overrides: Sequence[str],
     store_path: Path,
@@ -24,36 +36,142 @@ def run_study(
     *,
     dry_run: bool,
 ) -> None:
-    """Plan a recipe, run what the store lacks, and print each cell's result as it comes.
+    """Plan a recipe, run what the store lacks, print and report each cell's result as it comes.
 
     Args:
+        verb: `study`, or `run` for one model.
         recipe: a name or a file.
         overrides: `key=value` each.
         store_path: where artifacts are.
-        runs: where readable links go.
+        runs: where readable links and the report go.
         workers: steps side by side; None for one per core.
         dry_run: print the plan and stop.
     """
-    from ikusi.study.run import default_workers, link_cells, run_plan
-
     log.setup()
-    _, data = read_recipe(recipe, overrides)
-    plan = plan_study(data, recipe)
+    plan = _plan(verb, recipe, overrides)
     store = Store(store_path)
     if dry_run:
         _print_plan(plan, store)
         return
+    from ikusi.study.run import default_workers, run_plan
+    from ikusi.study.summary import Summariser
+
     begun = time.monotonic()
+    summariser = Summariser(plan, store, [_command(verb, recipe, overrides)])
+    folder = runs / plan.recipe.name
+    report = _Report(summariser, folder / "report")
     cells: dict[str, list[CellPlan]] = {}
     for cell in plan.cells:
         cells.setdefault(cell.results, []).append(cell)
 
     def on_done(spec: Spec, artifact: Artifact) -> None:
         for cell in cells.get(spec.address, ()):
-            print(_cell_line(plan, cell, artifact, time.monotonic() - begun), flush=True)
+            print(_cell_line(summariser, cell, time.monotonic() - begun), flush=True)
+            report.note(cell)
 
     run_plan(plan, store, workers=workers or default_workers(), on_done=on_done)
-    link_cells(plan, store, runs)
+    _link_cells(summariser, folder)
+    print(f"Report: {report.finish()}")
+
+
+def write_study_report(recipe: str, overrides: Sequence[str], store_path: Path, runs: Path) -> None:
+    """Write a study's report from what the store has of it; nothing is trained.
+
+    Args:
+        recipe: a name or a file.
+        overrides: `key=value` each, those of the study.
+        store_path: where artifacts are.
+        runs: where the report goes.
+
+    Raises:
+        DataError: the store has no cell of this study.
+    """
+    from ikusi.study.summary import Summariser
+
+    log.setup()
+    plan = _plan("study", recipe, overrides)
+    store = Store(store_path)
+    command = _command("study", recipe, overrides)
+    summariser = Summariser(plan, store, [command])
+    if not any(summariser.artifact(cell.results) for cell in plan.cells):
+        raise DataError(
+            f"{recipe}: the store at {store.root} has no result of this study. Run `{command}`, "
+            "or point --store at the one that has it."
+        )
+    report = _Report(summariser, runs / plan.recipe.name / "report")
+    report.write()
+    print(f"Report: {report.page}")
+
+
+class _Report:
+    """The report of a study that goes on: written again now and then, and at the end."""
+
+    def __init__(self, summariser: Summariser, folder: Path) -> None:
+        self._summariser = summariser
+        self._folder = folder
+        self._next = 0.0
+        self._stale = False
+
+    @property
+    def page(self) -> Path:
+        return self._folder / "report.html"
+
+    def note(self, cell: CellPlan) -> None:
+        """Take in a finished cell, at once or, where writing takes long, with a later one."""
+        self._stale = True
+        if time.monotonic() >= self._next and not self._is_current():
+            self.write()
+
+    def finish(self) -> Path:
+        """Write what is not written yet and return the path of the page."""
+        if self._stale and not self._is_current():
+            self.write()
+        return self.page
+
+    def write(self) -> None:
+        from ikusi.evaluate.report import write_report
+
+        begun = time.monotonic()
+        write_report(self._folder, self._summariser.summary())
+        write_durably(self._folder / _MADE_FROM, self._made_from().encode())
+        self._stale = False
+        took = time.monotonic() - begun
+        self._next = time.monotonic() + _PAUSE * took
+
+    def _is_current(self) -> bool:
+        try:
+            written = (self._folder / _MADE_FROM).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return False
+        return self.page.is_file() and written == self._made_from()
+
+    def _made_from(self) -> str:
+        """Return what the report depends on: while this stays, it need not be written again."""
+        from ikusi.study.summary import versions
+
+        cells = {
+            cell.results: artifact.manifest.payload
+            for cell in self._summariser.plan.cells
+            if (artifact := self._summariser.artifact(cell.results)) is not None
+        }
+        facts = {"command": self._summariser.command, "versions": versions(), "cells": cells}
+        return json.dumps(facts, indent=1) + "\n"
+
+
+def _plan(verb: str, recipe: str, overrides: Sequence[str]) -> Plan:
+    _, data = read_recipe(recipe, overrides)
+    if verb == "run":
+        axes = (data.get("study") or {}).get("axes")
+        if axes:
+            raise ConfigError(
+                f"{recipe}: is a study of several models ({', '.join(axes)}). "
+                f"Use `ikusi study {recipe}`, or run a recipe without axes."
+            )
+    return plan_study(data, recipe)
+
+
+def _command(verb: str, recipe: str, overrides: Sequence[str]) -> str:
+    return shlex.join(["ikusi", verb, recipe, *overrides])
 
 
 def _print_plan(plan: Plan, store: Store) -> None:
@@ -67,26 +185,33 @@ def _print_plan(plan: Plan, store: Store) -> None:
         print(f"  {_label(cell):<44} {state}")
 
 
+def _link_cells(summariser: Summariser, folder: Path) -> None:
+    """Make readable links to the checkpoints that are there: `<folder>/<cell>` and `best`."""
+    named = {_link_name(cell): cell for cell in summariser.plan.cells}
+    best = summariser.best()
+    for name, cell in (*named.items(), ("best", best)):
+        artifact = summariser.artifact(cell.model) if cell is not None else None
+        if artifact is not None:
+            summariser.store.link(folder / name, artifact)
+
+
+def _link_name(cell: CellPlan) -> str:
+    control = f"-{cell.control}" if cell.control else ""
+    share = f"{100 * cell.target_share:.4g}"
+    return f"{cell.backbone.replace('/', '-')}-{share}-s{cell.seed}{control}"
+
+
 def _label(cell: CellPlan) -> str:
     control = f", {cell.control.replace('_', ' ')}" if cell.control else ""
     return f"{cell.backbone}, {cell.target_share:.0%} target, seed {cell.seed}{control}"
 
 
-def _cell_line(plan: Plan, cell: CellPlan, artifact: Artifact, seconds: float) -> str:
-    from ikusi.evaluate.results import read_results
-
-    table = read_results(artifact.path / "results.parquet")
-    columns = table.select(["split", "language", "task", "correct"]).to_pylist()
-    scores = []
-    for language in (plan.recipe.target, plan.recipe.pivot):
-        by_task: dict[str, list[bool]] = {}
-        for row in columns:
-            if (row["split"], row["language"]) == ("main", language):
-                by_task.setdefault(row["task"], []).append(row["correct"])
-        means = [sum(right) / len(right) for right in by_task.values()]
-        scores.append(f"{language} {sum(means) / max(1, len(means)):.3f}")
-    minutes = seconds / 60
-    return f"[{minutes:5.1f} min] {_label(cell):<44} {'  '.join(scores)}"
+def _cell_line(summariser: Summariser, cell: CellPlan, seconds: float) -> str:
+    recipe = summariser.plan.recipe
+    scores = (
+        f"{code} {summariser.score(cell, code):.3f}" for code in (recipe.target, recipe.pivot)
+    )
+    return f"[{seconds / 60:5.1f} min] {_label(cell):<44} {'  '.join(scores)}"
 
 
 def ask_model(model: Path, picture: Path | None, question: str | None) -> None:

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ikusi.core.artifact import Spec, hash_data, hash_file
 from ikusi.core.config import set_dotted, to_plain
+from ikusi.evaluate.results import Control
 from ikusi.languages.pack import find_pack, load_pack
 from ikusi.study.recipe import Recipe, StageSettings, resolve
 from ikusi.study.steps import STEPS
 from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
-
-CONTROLS = ("target_alone_equal_exposure", "target_alone_equal_steps")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class CellPlan:
     backbone: str
     target_share: float
     seed: int
-    control: str | None
+    control: Control | None
     model: str
     """Address of the checkpoint."""
     results: str
@@ -79,12 +78,12 @@ def plan_study(data: Mapping[str, Any], where: str) -> Plan:
             for llm in axes.get("model.llm", (recipe.model.llm,)):
                 cell = set_dotted(dict(data), "model.llm", llm)
                 cell = set_dotted(cell, "instruct.mixture.multimodal.target_share", share)
-                for control in CONTROLS:
+                for control in get_args(Control):
                     _add_cell(plan, resolve({**cell, "seed": seed}, where), control)
     return plan
 
 
-def _add_cell(plan: Plan, recipe: Recipe, control: str | None) -> None:
+def _add_cell(plan: Plan, recipe: Recipe, control: Control | None) -> None:
     world = world_config(recipe)
     seed = recipe.seed
     languages = (recipe.pivot, recipe.target)

@@ -17,6 +17,7 @@ from ikusi.core.config import Settings, fill, merge, parse_override, parse_yaml,
 from ikusi.core.errors import ConfigError, suggest
 from ikusi.data.mix import MixtureSettings
 from ikusi.evaluate.verdicts import VerdictRules
+from ikusi.languages.pack import find_pack, load_pack
 from ikusi.train.settings import TrainSettings
 
 ConnectorKind = Literal["linear", "mlp", "pixel-shuffle"]
@@ -127,6 +128,15 @@ class EvaluateSettings(Settings):
     """Answers are cut there."""
 
 
+class ChosenOn(Settings):
+    """What a recipe's sizes and schedules were chosen on; a study reports other seeds."""
+
+    seeds: tuple[int, ...] = (100,)
+    """Training seeds."""
+    eval_seeds: tuple[int, ...] = (0,)
+    """Seeds of the evaluation items."""
+
+
 class StudySettings(Settings):
     """A grid of runs."""
 
@@ -136,6 +146,8 @@ class StudySettings(Settings):
     """Each cell is run with each seed."""
     controls: bool = False
     """Also train on the target records of the 20% mixture alone, at equal exposure and steps."""
+    chosen_on: ChosenOn = ChosenOn()
+    """The report says whether the study's own seeds are others."""
     rules: VerdictRules = VerdictRules()
     """How the claims are judged; fixed before any cell runs."""
 
@@ -205,7 +217,10 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
 def resolve(data: Mapping[str, Any], where: str) -> Recipe:
     """Fill `{target}` and `{pivot}` in and validate."""
     marks = {key: str(data[key]) for key in ("target", "pivot") if key in data}
-    recipe = Recipe.parse(fill(dict(data), marks), where)
+    filled = fill(dict(data), marks)
+    if isinstance(data.get("title"), str):  # it is read by people: names instead of codes
+        filled["title"] = fill(data["title"], {k: language_name(c) for k, c in marks.items()})
+    recipe = Recipe.parse(filled, where)
     if recipe.target == recipe.pivot:
         raise ConfigError(f"{where}: target and pivot are both {recipe.target!r}. Change one.")
     for key in (recipe.model.llm, *recipe.study.axes.get("model.llm", ())):
@@ -214,6 +229,14 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
             hint = suggest(backbone, recipe.backbones)
             raise ConfigError(f"{where}: model.llm: no backbone {backbone!r}. {hint}")
     return recipe
+
+
+def language_name(code: str) -> str:
+    """Return the name of a language for people, its code where there is no pack."""
+    if find_pack(code) is None:
+        return code
+    names = load_pack(code).names
+    return names.en or names.own
 
 
 def _read_raw(name: str, seen: tuple[str, ...]) -> dict[str, Any]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from ikusi.core.artifact import Artifact
+from ikusi.core.artifact import Artifact, Spec
 from ikusi.core.errors import ConfigError
 from ikusi.core.log import track
+from ikusi.core.memory import peak_mb, start_peak
 from ikusi.core.records import read_records, write_records
 from ikusi.core.seeds import seed_for
 from ikusi.core.types import Record
@@ -475,6 +477,15 @@ def _lexicon(by_language: Mapping[str, Voice]) -> Any:
 
 def _first_form(word: Any) -> str:
     return word if isinstance(word, str) else str(word[0])
+
+
+def run_step(spec: Spec, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Do a step and return its stats, with what it took: seconds, and peak memory in MiB."""
+    start_peak()
+    begun = time.monotonic()
+    stats = dict(STEPS[spec.kind][1](spec.config, inputs, out))
+    seconds = round(time.monotonic() - begun, 3)
+    return {**stats, "seconds": seconds, "peak_memory_mb": peak_mb()}
 
 
 STEPS: dict[str, tuple[int, StepFunction]] = {

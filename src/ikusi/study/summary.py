@@ -1,0 +1,298 @@
+"""What a study has found so far, for its report: read from the store, nothing computed anew.
+
+Place: plan, store -> [summary] -> evaluate.report. Contract: only finished artifacts count, each
+checked against its hash when it is read; a study that is half done gives half a summary.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ikusi.core.artifact import Artifact
+from ikusi.core.config import dump_yaml, to_plain
+from ikusi.core.records import read_records
+from ikusi.core.store import Store
+from ikusi.core.types import Record
+from ikusi.data.images import ImageReader
+from ikusi.evaluate.report import Cost, Sample, StudySummary
+from ikusi.evaluate.results import Cell, read_results
+from ikusi.evaluate.stats import macro_accuracy
+from ikusi.languages.pack import load_pack
+from ikusi.study.plan import CellPlan, Plan, world_tasks
+from ikusi.study.recipe import Recipe, language_name
+from ikusi.study.steps import IMAGES, RECORDS
+from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
+
+RESULTS = "results.parquet"
+SAMPLES_PER_TASK = 2
+_SAMPLE_SPLIT = "main"
+_LIBRARIES = ("ikusi", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
+_BEFORE_CELLS = frozenset({"encoder", "tokenizer", "text"})
+"""Kinds whose steps, and what only they need, are counted on neither side of the comparison."""
+
+
+class Summariser:
+    """Makes summaries of one study again and again while it goes on; what was read is kept."""
+
+    def __init__(self, plan: Plan, store: Store, command: Sequence[str]) -> None:
+        """Prepare to read the artifacts of `plan` from `store`.
+
+        Args:
+            plan: the study.
+            store: where its artifacts are.
+            command: command lines that do the study again.
+        """
+        self.plan = plan
+        self.store = store
+        self.command = tuple(command)
+        self._artifacts: dict[str, Artifact] = {}
+        self._tables: dict[str, pa.Table] = {}
+        self._items: list[tuple[Record, bytes]] | None = None
+        self._users = _users(plan)
+
+    def summary(self) -> StudySummary:
+        """Return what the store has of the study now.
+
+        Raises:
+            CorruptArtifact: results are not what was written.
+        """
+        recipe = self.plan.recipe
+        there = [cell for cell in self.plan.cells if self.artifact(cell.results) is not None]
+        cells = {id(cell): self._cell(cell) for cell in there}
+        return StudySummary(
+            title=recipe.title or recipe.name,
+            target=recipe.target,
+            pivot=recipe.pivot,
+            cells=list(cells.values()),
+            expected_cells=len(self.plan.cells),
+            rules=recipe.study.rules,
+            language_names={c: language_name(c) for c in (recipe.target, recipe.pivot)},
+            recipe=dump_yaml(to_plain(recipe)),
+            costs=self._costs(),
+            peak_memory_bytes=self._peak_bytes(),
+            samples=list(self._samples([cells[id(cell)] for cell in there])),
+            reproduce=self.command,
+            versions=versions(),
+            notes=list(_notes(recipe)),
+            vocabulary=_world_in_words(recipe),
+            protocol=_protocol(recipe),
+        )
+
+    def artifact(self, address: str) -> Artifact | None:
+        """Return the artifact, or None where it is not finished."""
+        if address not in self._artifacts:
+            found = self.store.find(address)
+            if found is None:
+                return None
+            self._artifacts[address] = found
+        return self._artifacts[address]
+
+    def results(self, address: str) -> pa.Table:
+        """Return an evaluation's rows, checked against the hash once.
+
+        Raises:
+            StoreError: they are not there, or are not what was written.
+        """
+        if address not in self._tables:
+            self._tables[address] = read_results(self.store.open(address).path / RESULTS)
+        return self._tables[address]
+
+    def score(self, cell: CellPlan, language: str) -> float:
+        """Return a cell's macro accuracy on new compositions; nan where it has no such items."""
+        return macro_accuracy(self.results(cell.results), language, _SAMPLE_SPLIT)
+
+    def best(self) -> CellPlan | None:
+        """Return the cell of the grid with the best score in the target language so far."""
+        there = [
+            cell
+            for cell in self.plan.cells
+            if cell.control is None and self.artifact(cell.results) is not None
+        ]
+        target = self.plan.recipe.target
+        return max(there, key=lambda cell: self.score(cell, target), default=None)
+
+    def _cell(self, cell: CellPlan) -> Cell:
+        steps = self.plan.steps
+        stages = [cell.model, steps[cell.model].inputs["model"]]
+        made = [self.artifact(address) for address in (*stages, cell.results)]
+        before = self.artifact(cell.before) if cell.before else None
+        return Cell(
+            backbone=cell.backbone,
+            target_share=cell.target_share,
+            seed=cell.seed,
+            control=cell.control,
+            address=cell.model,
+            results=self.results(cell.results),
+            text_before=self.results(before.address) if before is not None else None,
+            seconds=sum(artifact.manifest.seconds for artifact in made if artifact is not None),
+            supervised_tokens=sum(
+                artifact.stats.get("supervised_tokens", 0)
+                for artifact in made
+                if artifact is not None
+            ),
+        )
+
+    def _costs(self) -> list[Cost]:
+        """Return what the finished steps of each kind took, and would have taken unshared."""
+        costs: dict[tuple[bool, str], Cost] = {}
+        needed_before = _closure(
+            self.plan, (a for a, spec in self.plan.steps.items() if spec.kind in _BEFORE_CELLS)
+        )
+        for address, spec in self.plan.steps.items():
+            key = (address not in needed_before, spec.kind)
+            cost = costs.get(key) or Cost(spec.kind, before_cells=address in needed_before)
+            artifact = self.artifact(address)
+            seconds = artifact.manifest.seconds if artifact is not None else 0.0
+            costs[key] = Cost(
+                spec.kind,
+                before_cells=cost.before_cells,
+                steps=cost.steps + 1,
+                done=cost.done + (artifact is not None),
+                users=cost.users + self._users[address],
+                seconds=cost.seconds + seconds,
+                unshared_seconds=cost.unshared_seconds + seconds * self._users[address],
+            )
+        return [costs[key] for key in sorted(costs, key=lambda key: key[0])]
+
+    def _peak_bytes(self) -> int | None:
+        peaks = [
+            artifact.stats["peak_memory_mb"]
+            for address in self.plan.steps
+            if (artifact := self.artifact(address)) is not None
+            and artifact.stats.get("peak_memory_mb") is not None
+        ]
+        return round(max(peaks) * (1 << 20)) if peaks else None
+
+    def _samples(self, cells: Sequence[Cell]) -> Iterable[Sample]:
+        """Yield a few items per task, in both languages, with every cell's answer."""
+        if not cells:
+            return
+        if self._items is None:
+            self._items = self._sample_items()
+        ids = [f"{_SAMPLE_SPLIT}:{record.id}" for record, _ in self._items]
+        answers: dict[str, dict[str, tuple[str, bool]]] = {}
+        for cell in cells:
+            column = cell.results.column("sample_id")
+            rows = cell.results.filter(pc.is_in(column, value_set=pa.array(ids)))
+            for row in rows.select(["sample_id", "answer", "correct"]).to_pylist():
+                said = (row["answer"], row["correct"])
+                answers.setdefault(row["sample_id"], {})[cell.label] = said
+        for (record, picture), sample_id in zip(self._items, ids, strict=True):
+            yield Sample(
+                picture=picture,
+                task=record.task,
+                group=record.group,
+                question=record.turns[-2].text,
+                gold=record.answers[0],
+                language=record.language,
+                answers=answers.get(sample_id, {}),
+            )
+
+    def _sample_items(self) -> list[tuple[Record, bytes]]:
+        inputs = self.plan.steps[self.plan.cells[0].results].inputs
+        pictures = inputs.get(f"pictures-{_SAMPLE_SPLIT}")
+        reader = None
+        if pictures is not None:
+            reader = ImageReader(self.store.open(pictures).path / IMAGES)
+        chosen: list[tuple[int, Record, bytes]] = []
+        for language in (self.plan.recipe.target, self.plan.recipe.pivot):
+            address = inputs.get(f"items-{_SAMPLE_SPLIT}@{language}")
+            if address is None:
+                continue
+            seen: Counter[str] = Counter()
+            for record in read_records(self.store.open(address).path / RECORDS):
+                place = seen[record.task]
+                seen[record.task] += 1
+                # The number of things rises with the place: those with two and with three.
+                if 1 <= place <= SAMPLES_PER_TASK:
+                    sha256 = record.images[0].sha256 if record.images else None
+                    picture = reader.read(sha256) if reader is not None and sha256 else b""
+                    chosen.append((VISUAL_TASKS.index(record.task), record, picture))
+        chosen.sort(key=lambda item: (item[0], item[1].group))
+        return [(record, picture) for _, record, picture in chosen]
+
+
+def versions() -> dict[str, str]:
+    """Return what a result may depend on besides the recipe: library -> version."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | {"platform": f"{sys.platform} {platform.machine()}"}
+
+
+def _closure(plan: Plan, addresses: Iterable[str]) -> set[str]:
+    """Return the steps, and all that they are made from."""
+    found: set[str] = set()
+    todo = list(addresses)
+    while todo:
+        address = todo.pop()
+        if address not in found:
+            found.add(address)
+            todo.extend(plan.steps[address].inputs.values())
+    return found
+
+
+def _users(plan: Plan) -> Counter[str]:
+    """Return for each step how many cells need it."""
+    users: Counter[str] = Counter()
+    for cell in plan.cells:
+        users.update(_closure(plan, [a for a in (cell.results, cell.before) if a]))
+    return users
+
+
+def _notes(recipe: Recipe) -> Iterable[str]:
+    ready = world_tasks(recipe)
+    left_out = [task for task in (*VISUAL_TASKS, *TEXT_TASKS) if task not in ready]
+    if left_out:
+        yield f"Tasks left out, because a language lacks words for them: {', '.join(left_out)}."
+    for code in (recipe.target, recipe.pivot):
+        pack = load_pack(code)
+        if left_out:
+            yield from (f"{language_name(code)} ({code}): {line}." for line in pack.missing())
+
+
+def _world_in_words(recipe: Recipe) -> str:
+    world = recipe.world
+    probe = (
+        f", {world.probe} of them pictured only with {language_name(recipe.pivot)}"
+        if world.probe
+        else ""
+    )
+    return (
+        f"The world: {world.paired + world.probe} concepts{probe}; 1 to 4 of them on a scene of "
+        f"3x3 cells in 8 colours; {world.eval_per_task} evaluation items per task, language and "
+        "kind, with combinations of concept and colour that no training picture shows."
+    )
+
+
+def _protocol(recipe: Recipe) -> str:
+    study = recipe.study
+    seeds = study.seeds if study.axes else (recipe.seed,)
+    fresh = not set(seeds) & set(study.chosen_on.seeds)
+    fresh_items = recipe.world.eval_seed not in study.chosen_on.eval_seeds
+    chosen = f"training seed {_listed(study.chosen_on.seeds)} and evaluation items of seed "
+    chosen += _listed(study.chosen_on.eval_seeds)
+    used = f"training seed {_listed(seeds)} and evaluation items of seed {recipe.world.eval_seed}"
+    if fresh and fresh_items:
+        return (
+            f"The recipe's sizes and schedules were chosen on {chosen}; this study reports {used}, "
+            "which had no part in the choice."
+        )
+    return (
+        f"Careful: the recipe's sizes and schedules were chosen on {chosen}, and this study "
+        f"reports {used}. What both have in common can look better here than it is."
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
