@@ -209,15 +209,3 @@ def _prepare_libraries() -> None:
 
     silence: Any = transformers_logging.disable_progress_bar  # it has no annotations
     silence()
-
-
-def link_cells(plan: Plan, store: Store, runs: Path) -> None:
-    """Make readable links `runs/<recipe>/<cell>` to the checkpoints that are there."""
-    for cell in plan.cells:
-        artifact = store.find(cell.model)
-        if artifact is None:
-            continue
-        control = f"-{cell.control}" if cell.control else ""
-        share = round(100 * cell.target_share)
-        name = f"{cell.backbone.replace('/', '-')}-{share}-s{cell.seed}{control}"
-        store.link(runs / plan.recipe.name / name, artifact)
