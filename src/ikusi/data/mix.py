@@ -112,13 +112,13 @@ def mix(
         ConfigError: a part cannot be filled; says how many records it lacks.
     """
     total = settings.budget.samples
-    num_text = round(total * settings.text.share)
-    num_pivot_only = round(total * settings.pivot_only.share)
-    num_multimodal = total - num_text - num_pivot_only
-    if num_multimodal < 0:
+    if settings.text.share + settings.pivot_only.share > 1:
         raise ConfigError(
             "mixture: text.share and pivot_only.share add up to more than 1. Lower one of them."
         )
+    num_text = round(total * settings.text.share)
+    num_pivot_only = min(round(total * settings.pivot_only.share), total - num_text)
+    num_multimodal = total - num_text - num_pivot_only
     if num_multimodal and settings.multimodal is None:
         raise ConfigError("mixture: say multimodal.target_share, or set text.share to 1.")
     visual_share = settings.multimodal.target_share if settings.multimodal else 0.0
@@ -189,9 +189,14 @@ def _fill(units: Sequence[_Unit], count: int, where: str, pairs: str) -> list[_U
             left -= unit.size
     if left:
         there = sum(unit.size for unit in units)
+        wanted = f"{where}: {count:,} records are wanted, and {there:,} exist {pairs}"
+        if there >= count:
+            raise ConfigError(
+                f"{wanted}, but in whole groups (a picture with all its questions), of which none "
+                f"is small enough for the last {left:,}. Change mixture.budget.samples a little."
+            )
         raise ConfigError(
-            f"{where}: {count:,} records are wanted, and {there:,} exist {pairs}: {left:,} are "
-            "missing. Lower mixture.budget.samples, or add data."
+            f"{wanted}: {left:,} are missing. Lower mixture.budget.samples, or add data."
         )
     return taken
 
