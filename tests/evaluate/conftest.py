@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from ikusi.evaluate.cells import Cell
 from ikusi.evaluate.report_data import Cost, Sample, StudySummary
-from ikusi.evaluate.results import Cell, Control, result_table
+from ikusi.evaluate.results import Control, result_table
 from ikusi.evaluate.verdicts import VerdictRules
 
 TASKS = ("what", "where", "exists", "choice")

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ikusi.core.errors import DataError
+from ikusi.evaluate.cells import Cell
 from ikusi.evaluate.results import (
     RESULT_SCHEMA,
-    Cell,
     read_results,
     result_table,
     show_share,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ikusi.core.errors import ConfigError
+from ikusi.evaluate.cells import Cell
 from ikusi.evaluate.report_data import StudySummary, analyse
-from ikusi.evaluate.results import Cell
 from ikusi.evaluate.stats import Array, Bootstrap
 from ikusi.evaluate.verdicts import CLAIMS, Verdict, VerdictRules, judge_claims
 

@@ -14,25 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from ikusi.evaluate.results import SAID, Cell
+from ikusi.evaluate.cells import TEXT_BEFORE, Cell
+from ikusi.evaluate.results import SAID
 from ikusi.evaluate.stats import (
     Array,
     Bootstrap,
     Interval,
     Sums,
     interval,
-    majority_baselines,
     mean_over_tasks,
     ratio_bounds,
-    sum_by_group,
 )
 from ikusi.evaluate.verdicts import Verdict, VerdictRules, grid_of, judge_claims
 
 Row = dict[str, Any]
 MACRO = "macro"
 """In place of a task: the mean over tasks, or over all items where a column says so."""
-TEXT_BEFORE = "text_before"
-"""In place of a split: the text-only items, answered by the backbone."""
 
 _SHARES = ("right_elsewhere", *(f"said_{name}" for name in SAID))
 
@@ -139,19 +136,12 @@ class ReportData:
 
 
 class _Evaluated:
-    """A cell's sums, baselines and macro draws."""
+    """A cell and its macro draws."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.sums: dict[tuple[str, str], Sums] = sum_by_group(cell.results)
-        self.majority = majority_baselines(cell.results)
-        if cell.text_before is not None:
-            for (language, split), sums in sum_by_group(cell.text_before).items():
-                if split == "text":
-                    self.sums[language, TEXT_BEFORE] = sums
-            for (language, split, task), share in majority_baselines(cell.text_before).items():
-                if split == "text":
-                    self.majority[language, TEXT_BEFORE, task] = share
+        self.sums = cell.sums
+        self.majority = cell.majority
         self.macro: dict[tuple[str, str], Array] = {}
 
     @property

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ikusi.evaluate import report_plots as plots
-from ikusi.evaluate.report_data import MACRO, TEXT_BEFORE, ReportData, Row, StudySummary
+from ikusi.evaluate.cells import TEXT_BEFORE
+from ikusi.evaluate.report_data import MACRO, ReportData, Row, StudySummary
 from ikusi.evaluate.report_markup import (
     NOTHING,
     Markup,

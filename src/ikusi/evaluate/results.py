@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,34 +68,6 @@ that a bootstrap draws. `said` is one of `SAID`; `right_elsewhere`: the right co
 language; `finished`: the answer ended by itself; `likely`: the option with the highest likelihood,
 null where there are no options to score.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One evaluated model of a study: where it stands in the grid, and its results."""
-
-    backbone: str
-    target_share: float
-    """Share of the multimodal training samples that were in the target language, 0 to 1."""
-    seed: int
-    control: Control | None = None
-    """None for a cell of the grid itself."""
-    address: str
-    """Address of the checkpoint in the store."""
-    results: pa.Table
-    """Rows of `RESULT_SCHEMA`."""
-    text_before: pa.Table | None = None
-    """The text-only items answered by the backbone, before it learned to see."""
-    seconds: float = 0.0
-    """What training and evaluating this cell took."""
-    supervised_tokens: int = 0
-    """Tokens under the loss in its training, both stages."""
-
-    @property
-    def label(self) -> str:
-        """Name for people: `adapted 20% seed 0`."""
-        control = f" ({self.control.replace('_', ' ')})" if self.control else ""
-        return f"{self.backbone} {show_share(self.target_share)} seed {self.seed}{control}"
 
 
 def show_share(share: float) -> str:

@@ -80,30 +80,22 @@ def sum_by_group(table: pa.Table) -> dict[tuple[str, str], Sums]:
     """Return the sums of a results table by (language, split)."""
     if not table.num_rows:
         return {}
-    columns: dict[str, Any] = {
-        name: np.asarray(table.column(name).to_pylist(), dtype=object)
-        for name in ("group", "task", "language", "split", "said")
-    }
-    likely = np.asarray(
-        [math.nan if v is None else float(v) for v in table.column("likely_correct").to_pylist()]
-    )
+    columns = {name: _codes(table, name) for name in ("group", "task", "language", "split")}
+    said, likely = _codes(table, "said"), table.column("likely_correct")
     values: dict[str, Array] = {
-        "correct": np.asarray(table.column("correct").to_pylist(), dtype=float),
-        "likely_correct": np.nan_to_num(likely),
-        "right_elsewhere": np.asarray(table.column("right_elsewhere").to_pylist(), dtype=float),
+        "correct": _floats(table.column("correct")),
+        "likely_correct": np.nan_to_num(_floats(likely)),
+        "right_elsewhere": _floats(table.column("right_elsewhere")),
     }
-    values |= {f"said_{name}": (columns["said"] == name).astype(float) for name in SAID}
+    values |= {f"said_{name}": said.where(name).astype(float) for name in SAID}
     ones = np.ones(table.num_rows)
-    counted = {name: ones for name in values} | {
-        "likely_correct": (~np.isnan(likely)).astype(float)
-    }
+    counted = {name: ones for name in values} | {"likely_correct": _floats(likely.is_valid())}
 
     result: dict[tuple[str, str], Sums] = {}
-    keys = sorted(set(zip(columns["language"], columns["split"], strict=True)))
-    for language, split in keys:
-        here = np.flatnonzero((columns["language"] == language) & (columns["split"] == split))
-        groups, group_of = np.unique(columns["group"][here], return_inverse=True)
-        tasks, task_of = np.unique(columns["task"][here], return_inverse=True)
+    for language, split in _places(columns["language"], columns["split"]):
+        here = np.flatnonzero(columns["language"].where(language) & columns["split"].where(split))
+        groups, group_of = columns["group"].sorted_unique(here)
+        tasks, task_of = columns["task"].sorted_unique(here)
         place = group_of * len(tasks) + task_of
         shape = (len(groups), len(tasks))
 
@@ -113,8 +105,8 @@ def sum_by_group(table: pa.Table) -> dict[tuple[str, str], Sums]:
 
         whole = fold(ones)
         result[language, split] = Sums(
-            groups=tuple(groups.tolist()),
-            tasks=tuple(tasks.tolist()),
+            groups=groups,
+            tasks=tasks,
             right={name: fold(rows) for name, rows in values.items()},
             count={n: whole if rows is ones else fold(rows) for n, rows in counted.items()},
         )
@@ -280,21 +272,63 @@ def majority_baselines(table: pa.Table) -> dict[tuple[str, str, str], float]:
     Where every item of a task has options, always giving the option at the most frequent place is
     such an answer, too; the better of the two counts.
     """
-    golds: dict[tuple[str, str, str], Counter[str]] = {}
-    places: dict[tuple[str, str, str], Counter[int]] = {}
-    names = ("language", "split", "task", "gold", "choices")
+    place = ["language", "split", "task"]
+    counts = (
+        table.select([*place, "gold"]).group_by([*place, "gold"]).aggregate([([], "count_all")])
+    )
+    best: dict[tuple[str, str, str], int] = {}
+    total: Counter[tuple[str, str, str]] = Counter()
+    for row in counts.to_pylist():
+        key = (row["language"], row["split"], row["task"])
+        total[key] += row["count_all"]
+        best[key] = max(best.get(key, 0), row["count_all"])
+    optional = table.filter(pc.list_value_length(pc.field("choices")) > 0)
+    positions: dict[tuple[str, str, str], Counter[int]] = {}
     for language, split, task, gold, choices in zip(
-        *(table.column(name).to_pylist() for name in names), strict=True
+        *(optional.column(name).to_pylist() for name in (*place, "gold", "choices")), strict=True
     ):
-        key = (language, split, task)
-        golds.setdefault(key, Counter())[gold] += 1
-        if choices and gold in choices:
-            places.setdefault(key, Counter())[choices.index(gold)] += 1
-    result = {}
-    for key, counter in golds.items():
-        n = counter.total()
-        best = counter.most_common(1)[0][1]
-        if key in places and places[key].total() == n:
-            best = max(best, places[key].most_common(1)[0][1])
-        result[key] = best / n
-    return result
+        if gold in choices:
+            counter = positions.setdefault((language, split, task), Counter())
+            counter[choices.index(gold)] += 1
+    for key, counter in positions.items():
+        if counter.total() == total[key]:
+            best[key] = max(best[key], counter.most_common(1)[0][1])
+    return {key: count / total[key] for key, count in best.items()}
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """A column of strings as numbers, which numpy sorts and compares much faster."""
+
+    codes: npt.NDArray[np.int64]
+    names: npt.NDArray[np.object_]
+
+    def where(self, name: str) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.names[self.codes] == name)
+
+    def sorted_unique(self, here: Any) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+        """Return the names among the rows `here`, sorted, and which of them each row has."""
+        present, position = np.unique(self.codes[here], return_inverse=True)
+        order = np.argsort(self.names[present])
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        return tuple(self.names[present[order]].tolist()), rank[position]
+
+
+def _codes(table: pa.Table, name: str) -> _Codes:
+    column = table.column(name).combine_chunks().dictionary_encode()
+    return _Codes(
+        column.indices.to_numpy().astype(np.int64),
+        np.asarray(column.dictionary.to_pylist(), dtype=object),
+    )
+
+
+def _floats(column: pa.ChunkedArray[Any]) -> Array:
+    """Return a column of numbers or booleans as floats; null is nan."""
+    return np.asarray(column.to_numpy(), dtype=float)
+
+
+def _places(*columns: _Codes) -> list[tuple[str, ...]]:
+    present = np.unique(np.stack([column.codes for column in columns]), axis=1)
+    names = [column.names[codes].tolist() for column, codes in zip(columns, present, strict=True)]
+    return sorted(zip(*names, strict=True))

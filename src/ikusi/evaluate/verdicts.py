@@ -16,7 +16,8 @@ from typing import Literal
 from pydantic import Field
 
 from ikusi.core.config import Settings
-from ikusi.evaluate.results import Cell, show_share
+from ikusi.evaluate.cells import Cell
+from ikusi.evaluate.results import show_share
 from ikusi.evaluate.stats import Array, Bootstrap, Interval, interval, ratio_bounds, tost
 
 Outcome = Literal["supported", "contradicted", "undecided here"]

@@ -21,8 +21,9 @@ from ikusi.core.records import read_records
 from ikusi.core.store import Store
 from ikusi.core.types import Record
 from ikusi.data.images import ImageReader
+from ikusi.evaluate.cells import Cell
 from ikusi.evaluate.report import Cost, Sample, StudySummary
-from ikusi.evaluate.results import Cell, read_results
+from ikusi.evaluate.results import read_results
 from ikusi.evaluate.stats import macro_accuracy
 from ikusi.languages.pack import load_pack
 from ikusi.study.plan import CellPlan, Plan, world_tasks
@@ -54,6 +55,7 @@ class Summariser:
         self.command = tuple(command)
         self._artifacts: dict[str, Artifact] = {}
         self._tables: dict[str, pa.Table] = {}
+        self._cells: dict[tuple[CellPlan, bool], Cell] = {}
         self._items: list[tuple[Record, bytes]] | None = None
         self._users = _users(plan)
 
@@ -119,6 +121,13 @@ class Summariser:
         return max(there, key=lambda cell: self.score(cell, target), default=None)
 
     def _cell(self, cell: CellPlan) -> Cell:
+        """Return a finished cell, the same object each time, so that its sums are taken once."""
+        key = (cell, bool(cell.before and self.artifact(cell.before)))
+        if key not in self._cells:
+            self._cells[key] = self._read_cell(cell)
+        return self._cells[key]
+
+    def _read_cell(self, cell: CellPlan) -> Cell:
         steps = self.plan.steps
         stages = [cell.model, steps[cell.model].inputs["model"]]
         made = [self.artifact(address) for address in (*stages, cell.results)]
