@@ -26,7 +26,8 @@ def test_every_item_shows_pairs_that_no_training_scene_does(split: str) -> None:
     world = vocabulary_of("en", "eu")
     items = items_of(split)
     for item in items:
-        assert item.scene.things
+        cells = {thing.cell for thing in item.scene.things}
+        assert len(cells) == len(item.scene.things) > 0
         assert all(world.unseen_colour[e] == item.scene.colour for e in item.scene.emojis)
     shown = {emoji for item in items for emoji in item.scene.emojis}
     assert shown == set(world.probe if split == "probe" else world.paired)

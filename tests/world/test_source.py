@@ -95,6 +95,7 @@ def test_no_training_scene_shows_an_unseen_pair_and_ids_are_unique(set_name: str
     shown = Counter(emoji for scene in scenes for emoji in scene.emojis)
     for scene in scenes:
         assert len(set(scene.emojis)) == len(scene.things) <= MAX_THINGS
+        assert len({thing.cell for thing in scene.things}) == len(scene.things)
         assert all(world.unseen_colour[emoji] != scene.colour for emoji in scene.emojis)
     allowed = {"probe": world.probe, "backbone": world.all}.get(set_name, world.paired)
     assert set(shown) == set(allowed)  # the target's pictures never show the probe
