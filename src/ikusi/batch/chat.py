@@ -3,7 +3,7 @@
 Place: records -> [chat] -> loader. Contract: a conversation is tokenised once. The tokenizer's own
 chat template is rendered with a mark in the place of every text, so its skeleton and the texts are
 tokenised apart: what a user typed can never become a special token, and the assistant's spans are
-known without a search. Supervised is the assistant's text and the end of turn after it.
+known without a search. Supervised is the assistant's text and what ends the turn after it.
 
     renderer = ChatRenderer(tokenizer, image_token_id, tokens_per_image=9)
     sample = renderer.render(record)      # sample.input_ids, sample.is_target
@@ -15,17 +15,20 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from jinja2 import TemplateError
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from ikusi.core.errors import ConfigError
+from ikusi.core.errors import ConfigError, DataError
 from ikusi.core.types import Image, Record, Text, Turn
+from ikusi.model.tokenizer import takes_parts
 
 _MARK = "\ue000{}\ue001"  # private-use characters: no template has them, and none is a token
 _MARK_PATTERN = re.compile("\ue000(\\d+)\ue001")
+_Shape = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ class ChatRenderer:
         self.tokenizer = tokenizer
         self.image_token_id = image_token_id
         self.tokens_per_image = tokens_per_image
+        added = tokenizer.added_tokens_decoder.items()
+        self._special = frozenset(token for token, content in added if content.special)
+        self._takes_parts = takes_parts(tokenizer)
         self._skeleton = functools.lru_cache(maxsize=None)(self._render_skeleton)
 
     def render(self, record: Record) -> Sample:
@@ -88,6 +94,15 @@ class ChatRenderer:
             turns = turns[:-1]
         return self._join(record, turns, for_answer=True)
 
+    @property
+    def end_token_id(self) -> int:
+        """The last token that is supervised in a turn: it ends an answer."""
+        asked_and_answered: _Shape = (("user", ("text",)), ("assistant", ("text",)))
+        after = self._skeleton(asked_and_answered, False).pieces[-1]
+        if not after:
+            return cast(int, self.tokenizer.eos_token_id)
+        return after[self._length_of_end(after) - 1]
+
     def encode_text(self, text: str) -> list[int]:
         """Return the ids of plain text; special tokens in it are only text."""
         ids: list[int] = self.tokenizer.encode(
@@ -100,69 +115,95 @@ class ChatRenderer:
             (turn.role, tuple("image" if isinstance(p, Image) else "text" for p in turn.parts))
             for turn in turns
         )
-        skeleton = self._skeleton(shape, for_answer)
+        pieces = self._skeleton(shape, for_answer).pieces
         texts = [
-            (turn.role, part.text)
-            for turn in turns
+            (number, part.text)
+            for number, turn in enumerate(turns)
             for part in turn.parts
             if isinstance(part, Text)
         ]
-        ids: list[int] = []
-        targets: list[bool] = []
-        previous_role = ""
-        for index, piece in enumerate(skeleton.pieces):
-            ids.extend(piece)
-            targets.extend([False] * len(piece))
-            if previous_role == "assistant" and piece:
-                targets[-len(piece)] = True  # the end of turn that follows the answer
-            if index < len(texts):
-                previous_role, text = texts[index]
-                encoded = self.encode_text(text)
-                ids.extend(encoded)
-                targets.extend([previous_role == "assistant"] * len(encoded))
-        images = tuple(
-            record.images[part.index].sha256 or ""
-            for turn in turns
-            for part in turn.parts
-            if isinstance(part, Image)
-        )
+        ids, targets = list(pieces[0]), [False] * len(pieces[0])
+        for index, (number, text) in enumerate(texts):
+            answered = turns[number].role == "assistant"
+            encoded, after = self.encode_text(text), pieces[index + 1]
+            is_last = index + 1 == len(texts) or texts[index + 1][0] != number
+            end = self._length_of_end(after) if answered and is_last else 0
+            ids += [*encoded, *after]
+            targets += [answered] * len(encoded) + [True] * end + [False] * (len(after) - end)
+        if targets:
+            targets[0] = False  # there is nothing to predict it from
         return Sample(
             id=record.id,
             input_ids=np.asarray(ids, dtype=np.int32),
             is_target=np.asarray(targets, dtype=np.bool_),
-            images=images,
+            images=self._images(record, turns),
         )
 
-    def _render_skeleton(
-        self, shape: tuple[tuple[str, tuple[str, ...]], ...], for_answer: bool
-    ) -> _Skeleton:
+    def _images(self, record: Record, turns: Sequence[Turn]) -> tuple[str, ...]:
+        indices = [p.index for turn in turns for p in turn.parts if isinstance(p, Image)]
+        if indices and self.image_token_id is None:
+            raise ConfigError(
+                f"record {record.id!r} has a picture, and this model reads text alone. "
+                "Leave such records out, or use a model that sees."
+            )
+        found = [record.images[i].sha256 if i < len(record.images) else None for i in indices]
+        if None in found:
+            raise DataError(
+                f"record {record.id!r}: picture {found.index(None) + 1} of {len(found)} in its "
+                "text has no sha256. Import its images first."
+            )
+        return tuple(sha256 for sha256 in found if sha256)
+
+    def _length_of_end(self, piece: Sequence[int]) -> int:
+        """Return how many tokens of the `piece` after an answer end the turn."""
+        specials = (place for place, token in enumerate(piece) if token in self._special)
+        return min(next(specials, 0) + 1, len(piece))
+
+    def _render_skeleton(self, shape: _Shape, for_answer: bool) -> _Skeleton:
         messages: list[dict[str, Any]] = []
-        number = 0
+        texts = images = 0
         for role, kinds in shape:
             content: list[dict[str, str]] = []
             for kind in kinds:
                 if kind == "image":
                     content.append({"type": "image"})
+                    images += 1
                 else:
-                    content.append({"type": "text", "text": _MARK.format(number)})
-                    number += 1
-            messages.append({"role": role, "content": content})
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=for_answer
-        )
+                    content.append({"type": "text", "text": _MARK.format(texts)})
+                    texts += 1
+            if self._takes_parts or images:
+                messages.append({"role": role, "content": content})
+            else:
+                messages.append({"role": role, "content": "".join(p["text"] for p in content)})
+        name = self.tokenizer.name_or_path or "the tokenizer"
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=for_answer
+            )
+        except (TemplateError, TypeError) as error:
+            raise ConfigError(
+                f"{name}: its chat template refuses the turns "
+                f"{', '.join(role for role, _ in shape)}: {str(error).splitlines()[0]} "
+                "Check the order of roles in the data."
+            ) from None
         parts = _MARK_PATTERN.split(str(text))
         marks = [int(mark) for mark in parts[1::2]]
-        if marks != list(range(number)):
+        if marks != list(range(texts)):
             raise ConfigError(
-                f"the chat template of {self.tokenizer.name_or_path!r} drops or reorders turns "
-                f"(texts {marks} of {number}). Check the order of roles in the data."
+                f"{name}: its chat template drops or reorders turns "
+                f"(texts {marks} of {texts}). Check the order of roles in the data."
             )
-        pieces = tuple(self._encode_skeleton(piece) for piece in parts[0::2])
-        return _Skeleton(pieces)
+        pieces = [self.tokenizer.encode(p, add_special_tokens=False) for p in parts[0::2]]
+        written = sum(token == self.image_token_id for piece in pieces for token in piece)
+        if images != written and self.image_token_id is not None:
+            raise ConfigError(
+                f"{name}: its chat template writes {written} images where the turns have {images}. "
+                "Use a template that takes images."
+            )
+        return _Skeleton(tuple(self._with_image_tokens(piece) for piece in pieces))
 
-    def _encode_skeleton(self, text: str) -> tuple[int, ...]:
+    def _with_image_tokens(self, piece: Sequence[int]) -> tuple[int, ...]:
         ids: list[int] = []
-        for token in self.tokenizer.encode(text, add_special_tokens=False):
-            repeat = self.tokens_per_image if token == self.image_token_id else 1
-            ids.extend([token] * repeat)
+        for token in piece:
+            ids.extend([token] * (self.tokens_per_image if token == self.image_token_id else 1))
         return tuple(ids)

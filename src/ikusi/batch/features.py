@@ -9,15 +9,18 @@ Shapes: `P` patches of an image, `C` vision width.
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -27,7 +30,17 @@ from ikusi.core.errors import DataError
 from ikusi.core.log import track
 from ikusi.model.vlm import tower_features
 
+log = logging.getLogger(__name__)
+
 _BATCH = 64
+# What configurations say of the files that they were read from, and not of what is computed.
+_ABOUT_FILES = (
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "processor_class",
+    "transformers_version",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,8 @@ class FeatureTable:
 
     def join(self, other: FeatureTable) -> FeatureTable:
         """Return one table with the pictures of both."""
+        if not self.rows or not other.rows:
+            return self if self.rows else other
         shift = len(self.features)
         rows = {sha256: shift + row for sha256, row in other.rows.items()}
         return FeatureTable(np.concatenate([self.features, other.features]), {**self.rows, **rows})
@@ -87,7 +102,6 @@ def encode_pictures(
 
 def cached_features(
     folder: Path,
-    encoder_hash: str,
     model: LlavaForConditionalGeneration,
     image_processor: Any,
     sha256s: Sequence[str],
@@ -97,24 +111,65 @@ def cached_features(
 
     Args:
         folder: of the cache; anything in it may be deleted at any time.
-        encoder_hash: of the encoder's weights and preprocessing.
         model: its vision tower is used.
         image_processor: the tower's own.
         sha256s: the pictures.
         open_picture: returns an RGB picture by its sha256.
     """
-    digest = hashlib.sha256("\n".join((encoder_hash, *sha256s)).encode()).hexdigest()
-    file = folder / f"{digest[:32]}.npy"
-    rows = {sha256: row for row, sha256 in enumerate(sha256s)}
-    if file.is_file():
-        try:
-            return FeatureTable(np.load(file, allow_pickle=False), rows)
-        except (OSError, ValueError):
-            file.unlink(missing_ok=True)  # cut short by a full disk: it is only a cache
+    key = hashlib.sha256(_identify(model, image_processor))
+    key.update("\n".join(sha256s).encode())
+    file = folder / f"{key.hexdigest()[:32]}.features"
+    kept = _read(file)
+    if kept is not None:
+        return FeatureTable(kept, {sha256: row for row, sha256 in enumerate(sha256s)})
     table = encode_pictures(model, image_processor, sha256s, open_picture)
-    partial = file.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    folder.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as stream:
-        np.save(stream, table.features)
-    os.replace(partial, file)
+    try:
+        _write(file, table.features)
+    except OSError as error:
+        log.warning("%s: the vision features are not kept (%s).", folder, error.strerror)
     return table
+
+
+def _identify(model: LlavaForConditionalGeneration, image_processor: Any) -> bytes:
+    """Return a hash of everything but the pictures that decides their features."""
+    config = cast(Any, model.config)
+    about = [
+        {key: value for key, value in settings.items() if key not in _ABOUT_FILES}
+        for settings in (config.vision_config.to_dict(), image_processor.to_dict())
+    ]
+    about.append(
+        {
+            "layer": config.vision_feature_layer,
+            "strategy": config.vision_feature_select_strategy,
+            "processor": type(image_processor).__name__,
+            "transformers": transformers.__version__,
+        }
+    )
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.model.vision_tower.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.digest()
+
+
+def _read(file: Path) -> NDArray[np.float32] | None:
+    """Return what `_write` wrote, or None when it is absent or damaged."""
+    try:
+        with file.open("rb") as stream:
+            features: NDArray[np.float32] = np.load(stream, allow_pickle=False)
+            whole = stream.read() == hashlib.sha256(features.data).digest()
+    except (OSError, ValueError, EOFError):
+        return None
+    return features if whole else None
+
+
+def _write(file: Path, features: NDArray[np.float32]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with partial.open("wb") as stream:
+            np.save(stream, features)
+            stream.write(hashlib.sha256(features.data).digest())
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ikusi.batch.chat import Sample
 from ikusi.batch.features import FeatureTable
+from ikusi.core.errors import DataError
 
 _WINDOW_BATCHES = 32  # larger windows pad less but order the epoch more by length
 
@@ -43,7 +44,11 @@ def collate(
     *,
     pad_left: bool = False,
 ) -> Batch:
-    """Pad `samples` to one length (on the left for generation) and look their pictures up."""
+    """Pad `samples` to one length (on the left for generation) and look their pictures up.
+
+    Raises:
+        DataError: a picture has no features; names it and its sample.
+    """
     length = max(len(sample) for sample in samples)
     ids = np.full((len(samples), length), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(samples), length), dtype=np.int64)
@@ -54,11 +59,18 @@ def collate(
         mask[row, place] = 1
         target[row, place] = sample.is_target
     images = [sha256 for sample in samples for sha256 in sample.images]
+    for sample in samples:
+        for sha256 in sample.images:
+            if features is None or sha256 not in features.rows:
+                raise DataError(
+                    f"sample {sample.id!r}: no vision features of picture {sha256}. "
+                    "Encode the pictures of every set that is used."
+                )
     return Batch(
         input_ids=torch.from_numpy(ids),
         attention_mask=torch.from_numpy(mask),
         is_target=torch.from_numpy(target),
-        features=features.look_up(images) if images and features is not None else None,
+        features=features.look_up(images) if images and features else None,
         ids=tuple(sample.id for sample in samples),
     )
 

@@ -66,8 +66,10 @@ def answer_items(
             options = [[renderer.encode_text(o) for o in records[i].choices] for i in chosen]
             answers = continue_prompts(
                 checkpoint.model,
-                batch,
-                end_token_id=cast(int, tokenizer.eos_token_id),
+                batch.input_ids,
+                batch.attention_mask,
+                batch.features,
+                end_token_id=renderer.end_token_id,
                 max_new_tokens=max_new_tokens,
                 options=options,
             )

@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 
 from ikusi.core.errors import ConfigError
 
@@ -29,21 +30,24 @@ class LinearConnector(nn.Linear):
 
 
 class MlpConnector(nn.Sequential):
-    """LLaVA-1.5's projector: linear, GELU, linear."""
+    """LLaVA-1.5's projector: linear, GELU (or another of transformers' activations), linear."""
 
-    def __init__(self, vision_width: int, text_width: int) -> None:
+    def __init__(self, vision_width: int, text_width: int, activation: str = "gelu") -> None:
         super().__init__(
-            nn.Linear(vision_width, text_width), nn.GELU(), nn.Linear(text_width, text_width)
+            nn.Linear(vision_width, text_width),
+            ACT2FN[activation],
+            nn.Linear(text_width, text_width),
         )
+        self.activation = activation
 
 
 class PixelShuffleConnector(nn.Module):
-    """Stack each `scale` x `scale` block of patches into one token, then map it without a bias."""
+    """Stack each `scale` x `scale` block of patches into one token, then map it."""
 
     def __init__(self, vision_width: int, text_width: int, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.projection = nn.Linear(vision_width * scale**2, text_width, bias=False)
+        self.projection = nn.Linear(vision_width * scale**2, text_width)
 
     def forward(self, features_BNC: Tensor) -> Tensor:
         """Return float[B, N / scale**2, D].
@@ -52,16 +56,28 @@ class PixelShuffleConnector(nn.Module):
             ConfigError: the patches are no square grid, or `scale` does not divide its side.
         """
         batch, num_patches, width = features_BNC.shape
-        side, scale = math.isqrt(num_patches), self.scale
-        if side * side != num_patches or side % scale:
-            raise ConfigError(
-                f"pixel-shuffle: {num_patches} patches make no grid of {scale} x {scale} blocks. "
-                "Choose a scale that divides the grid's side."
-            )
+        side, scale = self._side(num_patches), self.scale
         grid = features_BNC.view(batch, side // scale, scale, side // scale, scale, width)
         blocks = grid.permute(0, 1, 3, 2, 4, 5).reshape(batch, -1, scale * scale * width)
         projected: Tensor = self.projection(blocks)
         return projected
+
+    def num_tokens(self, num_patches: int) -> int:
+        """Return the number of tokens that an image of `num_patches` becomes.
+
+        Raises:
+            ConfigError: the patches are no square grid, or `scale` does not divide its side.
+        """
+        return int(self._side(num_patches) // self.scale) ** 2
+
+    def _side(self, num_patches: int) -> int:
+        side = math.isqrt(num_patches)
+        if side * side != num_patches or side % self.scale:
+            raise ConfigError(
+                f"pixel-shuffle: {num_patches} patches make no grid of {self.scale} x {self.scale} "
+                "blocks. Choose a scale that divides the grid's side."
+            )
+        return side
 
 
 Connector = LinearConnector | MlpConnector | PixelShuffleConnector
@@ -81,7 +97,7 @@ def build_connector(
 def num_image_tokens(connector: Connector, num_patches: int) -> int:
     """Return how many tokens the language model sees for an image of `num_patches` patches."""
     if isinstance(connector, PixelShuffleConnector):
-        return num_patches // connector.scale**2
+        return connector.num_tokens(num_patches)
     return num_patches
 
 
@@ -95,16 +111,15 @@ def standardise_input(connector: Connector, mean_C: Tensor, std_C: Tensor) -> No
     repeat = first.in_features // mean_C.numel()
     mean, std = mean_C.repeat(repeat), std_C.clamp_min(1e-6).repeat(repeat)
     first.weight.div_(std)
-    if first.bias is not None:
-        first.bias.sub_(first.weight @ mean)
+    first.bias.sub_(first.weight @ mean)
 
 
 def fold_linear(connector: LinearConnector) -> tuple[dict[str, Tensor], str]:
     """Return the linear connector as the state of LLaVA's two-layer projector, and its activation.
 
-    Since gelu(z) - gelu(-z) = z, `W1 = [I; -I; 0]`, `b1 = 0`, `W2 = [W, -W, 0]`, `b2 = b` is the
-    same map wherever `2 * C <= D`. Where it is not, the activation `linear` with `W1 = [W]`,
-    `W2 = I` is exact too, and transformers loads it as well.
+    Since act(z) - act(-z) = z for GELU (and for SiLU and ReLU), `W1 = [I; -I; 0]`, `b1 = 0`,
+    `W2 = [W, -W, 0]`, `b2 = b` is the same map wherever `2 * C <= D`. Where it is not, the
+    activation `linear` with `W1 = [W]`, `W2 = I` is exact too, and transformers loads it as well.
     """
     weight_DC, bias_D = connector.weight.detach(), connector.bias.detach()
     text_width, vision_width = weight_DC.shape

@@ -1,6 +1,6 @@
 """Greedy answers and likelihoods of given answers, from one reading of the prompts.
 
-Place: vlm, loader -> [generate] -> evaluate, ask. A batch of prompts is read once; its cache then
+Place: vlm -> [generate] -> evaluate, ask. A batch of prompts is read once; its cache then
 serves both the greedy continuation and the score of every option, so scoring options costs only
 their own tokens.
 
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from ikusi.batch.loader import Batch
-from ikusi.model.vlm import decoder, embed
+from ikusi.model.vlm import decoder, embed, head, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,9 @@ class Continuation:
 @torch.inference_mode()
 def continue_prompts(
     model: PreTrainedModel,
-    batch: Batch,
+    input_ids_BT: Tensor,
+    attention_mask_BT: Tensor,
+    features: Tensor | None,
     *,
     end_token_id: int,
     max_new_tokens: int,
@@ -48,19 +49,18 @@ def continue_prompts(
 
     Args:
         model: a LLaVA model, or a causal LM for text alone.
-        batch: prompts padded on the left.
+        input_ids_BT: int[B, T] prompts, padded on the left.
+        attention_mask_BT: int[B, T], 0 where they are padded.
+        features: float[images, P, C] of their pictures in reading order, or None.
         end_token_id: ends an answer.
         max_new_tokens: an answer is cut there.
         options: for each prompt its options as token ids without the end; may be empty lists.
     """
     cache = DynamicCache(config=cast(Any, decoder(model)).config)
-    logits_BV = _step(
-        model, embed(model, batch.input_ids, batch.features), batch.attention_mask, cache
-    )
-    scores = _score_options(model, batch, cache, logits_BV, end_token_id, options)
-    answers, finished = _greedy(
-        model, batch.attention_mask, cache, logits_BV, end_token_id, max_new_tokens
-    )
+    mask = attention_mask_BT
+    logits_BV = _step(model, embed(model, input_ids_BT, features), mask, cache)
+    scores = _score_options(model, mask, cache, logits_BV, end_token_id, options)
+    answers, finished = _greedy(model, mask, cache, logits_BV, end_token_id, max_new_tokens)
     return [
         Continuation(tuple(answer), done, tuple(score))
         for answer, done, score in zip(answers, finished, scores, strict=True)
@@ -70,19 +70,17 @@ def continue_prompts(
 def _step(model: PreTrainedModel, embeddings: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
     """Read `embeddings` after what the cache holds; return float[B, V] after the last of them."""
     hidden = _hidden(model, embeddings, mask, cache)
-    logits: Tensor = cast(Any, model).lm_head(hidden[:, -1]).float()
+    logits: Tensor = head(model)(hidden[:, -1]).float()
     return logits
 
 
 def _hidden(
     model: PreTrainedModel, embeddings: Tensor, mask: Tensor, cache: DynamicCache
 ) -> Tensor:
-    # With padding on the left a row's first token is at position 0, as it was in training.
-    positions = (mask.cumsum(-1) - 1).clamp_min(0)[:, -embeddings.shape[1] :]
     output: Tensor = decoder(model)(
         inputs_embeds=embeddings,
         attention_mask=mask,
-        position_ids=positions,
+        position_ids=positions(mask)[:, -embeddings.shape[1] :],
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
@@ -125,14 +123,15 @@ def _greedy(
 
 def _score_options(
     model: PreTrainedModel,
-    batch: Batch,
+    mask: Tensor,
     cache: DynamicCache,
     logits_BV: Tensor,
     end_token_id: int,
     options: Sequence[Sequence[Sequence[int]]] | None,
 ) -> list[list[float]]:
+    scores: list[list[float]] = [[] for _ in range(mask.shape[0])]
     if options is None or not any(options):
-        return [[] for _ in range(batch.input_ids.shape[0])]
+        return scores
     lines = [
         (row, [*tokens, end_token_id]) for row, choices in enumerate(options) for tokens in choices
     ]
@@ -146,12 +145,11 @@ def _score_options(
     first = logits_BV.log_softmax(-1)[rows].gather(1, ids[:, :1])
     branch = copy.deepcopy(cache)
     branch.batch_select_indices(rows)
-    mask = torch.cat([batch.attention_mask[rows], real[:, :-1]], dim=1)
+    mask = torch.cat([mask[rows], real[:, :-1]], dim=1)
     hidden = _hidden(model, model.get_input_embeddings()(ids[:, :-1]), mask, branch)
-    rest = cast(Any, model).lm_head(hidden).float().log_softmax(-1)
+    rest = head(model)(hidden).float().log_softmax(-1)
     logprobs = torch.cat([first, rest.gather(2, ids[:, 1:, None]).squeeze(2)], dim=1)
     totals = (logprobs * real).sum(1).tolist()
-    scores: list[list[float]] = [[] for _ in range(batch.input_ids.shape[0])]
     for (row, _), total in zip(lines, totals, strict=True):
         scores[row].append(total)
     return scores

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
 
-from ikusi.core.errors import DataError
+from ikusi.core.errors import ConfigError, DataError
 from ikusi.model.connector import Connector, num_image_tokens
 
 
@@ -33,10 +33,19 @@ def assemble(
     Args:
         vision: a vision tower, such as `CLIPVisionModel`.
         connector: from the tower's width to the language model's.
-        llm: a causal language model of the Llama layout (`.model`, `.lm_head`).
+        llm: a causal language model of the Llama layout.
         image_token_id: the token that stands for one image token.
         feature_layer: hidden state that is read; -2 is LLaVA's convention.
+
+    Raises:
+        ConfigError: one of the parts does not fit LLaVA's frame.
     """
+    check_head(llm)
+    if not hasattr(decoder(llm), "embed_tokens"):
+        raise ConfigError(
+            f"{llm.name_or_path or type(llm).__name__}: has not the layout of Llama that LLaVA "
+            "needs. Choose a model of that family, such as Llama, Qwen or Mistral."
+        )
     strategy: Literal["default", "full"] = "default" if has_class_token(vision) else "full"
     config = LlavaConfig(
         vision_config=vision.config,
@@ -51,15 +60,42 @@ def assemble(
         model = LlavaForConditionalGeneration(config)
     model.model.vision_tower = vision
     model.model.multi_modal_projector = connector
-    model.model.language_model = cast(Any, llm).model
-    model.lm_head = cast(Any, llm).lm_head
+    model.model.language_model = cast(Any, decoder(llm))
+    model.lm_head = cast(Any, head(llm))
     model.generation_config = llm.generation_config
     return model
 
 
+def check_head(llm: PreTrainedModel) -> None:
+    """Refuse a language model that changes its logits after the head.
+
+    Raises:
+        ConfigError: it does; here, and in LLaVA, the head's output is the prediction.
+    """
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(llm.config, name, None) not in (None, 1, 1.0):
+            raise ConfigError(
+                f"{llm.name_or_path or type(llm).__name__}: its logits are changed after the head "
+                f"({name}), for which LLaVA has no place. Choose another language model."
+            )
+
+
+@torch.no_grad()
 def has_class_token(vision: PreTrainedModel) -> bool:
-    """Return whether the tower's sequence starts with a class token (CLIP) or not (SigLIP)."""
-    return "clip" in vision.config.model_type and "siglip" not in vision.config.model_type
+    """Return whether the tower's sequence starts with a class token (CLIP) or not (SigLIP).
+
+    Raises:
+        ConfigError: the tower makes another number of tokens than patches, or one more.
+    """
+    side, channels = vision.config.image_size, getattr(vision.config, "num_channels", 3)
+    blank = torch.zeros(1, channels, side, side, dtype=vision.dtype)
+    tokens, patches = vision(blank).last_hidden_state.shape[1], num_patches(vision)
+    if tokens - patches not in (0, 1):
+        raise ConfigError(
+            f"{vision.name_or_path or type(vision).__name__}: makes {tokens} tokens of {patches} "
+            "patches; LLaVA takes one each, and at most one class token. Choose another tower."
+        )
+    return bool(tokens > patches)
 
 
 def num_patches(vision: PreTrainedModel) -> int:
@@ -103,20 +139,37 @@ def embed(model: PreTrainedModel, input_ids_BT: Tensor, features: Tensor | None)
         model: a LLaVA model, or a causal LM where there are no images.
         input_ids_BT: int[B, T].
         features: float[images, P, C] from `tower_features` in batch order, or None.
+
+    Raises:
+        DataError: the text has another number of image tokens than there are features.
     """
     embeddings: Tensor = model.get_input_embeddings()(input_ids_BT)
-    if features is None:
+    if not isinstance(model, LlavaForConditionalGeneration):
         return embeddings
-    projected = cast(Any, model).model.multi_modal_projector(features)
+    if features is None:
+        projected = embeddings.new_zeros(0, embeddings.shape[-1])
+    else:
+        projected = cast(Any, model).model.multi_modal_projector(features).flatten(0, 1)
     is_image_BT = input_ids_BT == model.config.image_token_id
-    return splice_image_features(embeddings, projected.flatten(0, 1), is_image_BT)
+    return splice_image_features(embeddings, projected, is_image_BT)
 
 
 def decoder(model: PreTrainedModel) -> nn.Module:
     """Return the stack of transformer layers that reads embeddings."""
-    inner = cast(Any, model).model
+    inner = model.base_model
     stack: nn.Module = getattr(inner, "language_model", inner)
     return stack
+
+
+def head(model: PreTrainedModel) -> nn.Module:
+    """Return the map from the decoder's output to logits."""
+    found: nn.Module = cast(Any, model).get_output_embeddings()
+    return found
+
+
+def positions(attention_mask_BT: Tensor) -> Tensor:
+    """Return int[B, T]: each token's place in its row, from 0, on whichever side the padding is."""
+    return (attention_mask_BT.cumsum(-1) - 1).clamp_min(0)
 
 
 def supervised_logits(
@@ -132,8 +185,11 @@ def supervised_logits(
     """
     embeddings = embed(model, input_ids_BT, features)
     hidden = decoder(model)(
-        inputs_embeds=embeddings, attention_mask=attention_mask_BT, use_cache=False
+        inputs_embeds=embeddings,
+        attention_mask=attention_mask_BT,
+        position_ids=positions(attention_mask_BT),
+        use_cache=False,
     ).last_hidden_state
     predicting = hidden[:, :-1][is_target_BT[:, 1:]]
-    logits: Tensor = cast(Any, model).lm_head(predicting)
+    logits: Tensor = head(model)(predicting)
     return logits

@@ -327,56 +327,26 @@ def assemble_checkpoint(model: Mapping[str, Any], inputs: Inputs) -> Any:
     The vision encoder and the language model are inputs of the step where the world makes them,
     and hub ids or folders otherwise.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, CLIPVisionModel
+    from ikusi.model.checkpoint import join_parts
 
-    from ikusi.model.checkpoint import Checkpoint, load_checkpoint
-    from ikusi.model.connector import build_connector
-    from ikusi.model.tokenizer import IMAGE
-    from ikusi.model.vlm import assemble
-
-    vision_name = str(inputs["vision"].path / MODEL) if "vision" in inputs else model["vision"]
-    llm_name = inputs["llm"].path / MODEL if "llm" in inputs else model["llm"]
-    vision_config = AutoConfig.from_pretrained(vision_name)
-    if vision_config.model_type.startswith("clip"):
-        vision: Any = CLIPVisionModel.from_pretrained(vision_name)
-    else:
-        whole: Any = AutoModel.from_pretrained(vision_name)
-        vision = getattr(whole, "vision_model", whole)
-    processor = cast(Any, AutoImageProcessor).from_pretrained(vision_name)
-    text = load_checkpoint(llm_name)
-    tokenizer = text.tokenizer
-    if IMAGE not in tokenizer.get_vocab():
-        tokenizer.add_special_tokens(cast(Any, {"additional_special_tokens": [IMAGE]}))
-        cast(Any, text.model).resize_token_embeddings(len(tokenizer))
-    connector = build_connector(
-        model["connector"],
-        vision.config.hidden_size,
-        cast(Any, text.model.config).hidden_size,
-        model["scale"],
+    vision, llm = (
+        inputs[part].path / MODEL if part in inputs else model[part] for part in ("vision", "llm")
     )
-    joined = assemble(
-        vision, connector, text.model, cast(int, tokenizer.convert_tokens_to_ids(IMAGE))
-    )
-    return Checkpoint(joined, tokenizer, processor)
+    return join_parts(vision, llm, connector=model["connector"], scale=model["scale"])
 
 
 def picture_features(checkpoint: Any, inputs: Inputs) -> Any:
     """Return the vision features of every picture among the inputs, from the cache or made now."""
     from ikusi.batch.features import FeatureTable, cached_features
-    from ikusi.core.artifact import hash_data
 
-    encoder = inputs.get("vision")
     table: FeatureTable | None = None
     for role in sorted(inputs):
         if not role.startswith("pictures"):
             continue
         artifact = inputs[role]
         reader = ImageReader(artifact.path / IMAGES)
-        # A set's pictures are told apart by content; a tower from the hub by its configuration.
-        identity = encoder.hash if encoder else checkpoint.model.config.vision_config.to_dict()
         part = cached_features(
             artifact.path.parent.parent / ".features",
-            hash_data([identity, checkpoint.image_processor.to_dict()["image_mean"]]),
             checkpoint.model,
             checkpoint.image_processor,
             sorted(reader.sha256s()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 from ikusi.batch.chat import Sample
 from ikusi.batch.features import FeatureTable
 from ikusi.batch.loader import collate, epoch_order
+from ikusi.core.errors import DataError
 from ikusi.model.vlm import supervised_logits
 
 
@@ -27,6 +27,9 @@ class ChatObjective:
         pad_token_id: fills short rows.
         batch_size: conversations in a batch.
         seed: of the order.
+
+    Raises:
+        DataError: a conversation has nothing to learn; names it.
     """
 
     def __init__(
@@ -40,6 +43,12 @@ class ChatObjective:
         batch_size: int,
         seed: int,
     ) -> None:
+        silent = [sample.id for sample in samples if not sample.is_target.any()]
+        if silent:
+            raise DataError(
+                f"{len(silent)} of {len(samples)} conversations have no answer to learn, such as "
+                f"{silent[0]!r}. Leave them out."
+            )
         self.model = model
         self.samples = samples
         self._trainable = trainable
@@ -74,8 +83,3 @@ class ChatObjective:
         targets = batch.input_ids[batch.is_target]
         loss = functional.cross_entropy(logits.float(), targets, reduction="sum")
         return loss, int(targets.numel())
-
-
-def count_targets(samples: Sequence[Sample]) -> int:
-    """Return the number of supervised tokens in `samples`."""
-    return int(sum(torch.from_numpy(s.is_target).sum().item() for s in samples))

@@ -7,6 +7,7 @@ the run before the weights are touched, and names the samples of that step.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -55,10 +56,14 @@ class History:
 
 def num_steps(objective: Objective, settings: TrainSettings) -> int:
     """Return the number of optimiser steps that the settings come to, at least one."""
+    return math.ceil(_num_batches(objective, settings) / settings.gradient_accumulation_steps)
+
+
+def _num_batches(objective: Objective, settings: TrainSettings) -> int:
     if settings.max_steps is not None:
-        return settings.max_steps
+        return settings.max_steps * settings.gradient_accumulation_steps
     batches = objective.num_batches() * settings.num_train_epochs
-    return max(1, math.ceil(batches / settings.gradient_accumulation_steps - 1e-9))
+    return max(1, math.ceil(batches - 1e-9))
 
 
 def learning_rate_factor(step: int, steps: int, settings: TrainSettings) -> float:
@@ -107,13 +112,13 @@ def fit(
         optimiser, lambda step: learning_rate_factor(min(step, steps - 1), steps, settings)
     )
     history = History(steps=steps)
-    stream = _endless(objective)
+    # The last step may be short of batches, so that no sample is seen once more than the others.
+    stream = itertools.islice(_endless(objective), _num_batches(objective, settings))
     window_loss, window_count = 0.0, 0
     for step in range(steps):
         loss_sum, count = 0.0, 0
         step_indices: list[int] = []
-        for _ in range(settings.gradient_accumulation_steps):
-            indices = next(stream)
+        for indices in itertools.islice(stream, settings.gradient_accumulation_steps):
             loss, tokens = objective.loss(indices)
             torch.autograd.backward(loss)
             loss_sum, count = loss_sum + float(loss.detach()), count + tokens
@@ -123,12 +128,14 @@ def fit(
                 parameter.grad.div_(max(1, count))
         norm = float(nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm, foreach=True))
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
-            named = ", ".join(objective.names(step_indices)[:8])
+            names = objective.names(step_indices)
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise TrainError(
                 f"step {step + 1} of {steps}: the loss is {loss_sum} and the gradient norm {norm}. "
-                f"The weights are those of the step before. Samples: {named}, ... "
+                f"The weights are those of the step before. Samples: {', '.join(names[:8])}{more}. "
                 "Look at them, or lower learning_rate."
             )
+        learning_rate = float(optimiser.param_groups[0]["lr"])
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
@@ -141,7 +148,7 @@ def fit(
                     "step": step + 1,
                     "loss": window_loss / max(1, window_count),
                     "grad_norm": norm,
-                    "learning_rate": float(optimiser.param_groups[0]["lr"]),
+                    "learning_rate": learning_rate,
                 }
             )
             window_loss, window_count = 0.0, 0
