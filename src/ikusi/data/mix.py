@@ -74,6 +74,87 @@ class MixtureSettings(Settings):
     records add."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartCounts:
+    """How many records the parts of a mixture are to hold."""
+
+    multimodal: int
+    multimodal_target: int
+    """How many of them in the target language."""
+    text: int
+    text_target: int
+    pivot_only: int
+
+    def kept(self, settings: MixtureSettings) -> int:
+        """Return how many records the mixture comes to, where each unit is one record."""
+        if settings.only == "target":
+            return self.multimodal_target + self.text_target
+        return self.multimodal + self.text + self.pivot_only
+
+
+def count_parts(settings: MixtureSettings) -> PartCounts:
+    """Return how many records each part is to hold.
+
+    Raises:
+        ConfigError: the shares contradict each other.
+    """
+    total = settings.budget.samples
+    if settings.text.share + settings.pivot_only.share > 1:
+        raise ConfigError(
+            "mixture: text.share and pivot_only.share add up to more than 1. Lower one of them."
+        )
+    text = round(total * settings.text.share)
+    pivot_only = min(round(total * settings.pivot_only.share), total - text)
+    multimodal = total - text - pivot_only
+    if multimodal and settings.multimodal is None:
+        raise ConfigError("mixture: say multimodal.target_share, or set text.share to 1.")
+    share = settings.multimodal.target_share if settings.multimodal else 0.0
+    return PartCounts(
+        multimodal=multimodal,
+        multimodal_target=round(share * multimodal),
+        text=text,
+        text_target=round(settings.text.target_share * text),
+        pivot_only=pivot_only,
+    )
+
+
+def check_supply(
+    settings: MixtureSettings, supply: Mapping[str, tuple[int, str]], where: str, key: str
+) -> None:
+    """Check before anything is made that sets of a known size can fill a mixture.
+
+    Args:
+        settings: the mixture.
+        supply: part -> how many records its set will hold, and the key that says so.
+        where: the recipe's name, for the message.
+        key: the mixture's own key in it.
+
+    Raises:
+        ConfigError: says which set is too small, for how many, and which key to change.
+    """
+    place = f"{where}: {key}"
+    try:
+        counts = count_parts(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {str(error).removeprefix('mixture: ')}") from None
+    for part in ("multimodal", "text", "pivot_only"):
+        wanted = getattr(counts, part)
+        if wanted and part not in supply:
+            change = "text.share to 1" if part == "multimodal" else f"{part}.share to 0"
+            raise ConfigError(
+                f"{place}: {part}: {wanted:,} records are wanted, and there is no such set here. "
+                f"Set {key}.{change}."
+            )
+        there, source = supply.get(part, (0, ""))
+        if wanted > there:
+            raise ConfigError(
+                f"{place}: {part}: {wanted:,} records are wanted, and {source} makes {there:,}. "
+                f"Set {source}={wanted} or more, or lower {key}.budget.samples."
+            )
+    if not counts.kept(settings):
+        raise ConfigError(f"{place}: `only: target` leaves nothing. Raise a target_share.")
+
+
 @dataclass
 class MixtureReport:
     """What a mixture came to, in records: by (part, language), and what was left out."""
@@ -111,34 +192,24 @@ def mix(
     Raises:
         ConfigError: a part cannot be filled; says how many records it lacks.
     """
-    total = settings.budget.samples
-    if settings.text.share + settings.pivot_only.share > 1:
-        raise ConfigError(
-            "mixture: text.share and pivot_only.share add up to more than 1. Lower one of them."
-        )
-    num_text = round(total * settings.text.share)
-    num_pivot_only = min(round(total * settings.pivot_only.share), total - num_text)
-    num_multimodal = total - num_text - num_pivot_only
-    if num_multimodal and settings.multimodal is None:
-        raise ConfigError("mixture: say multimodal.target_share, or set text.share to 1.")
-    visual_share = settings.multimodal.target_share if settings.multimodal else 0.0
+    wanted = count_parts(settings)
     report = MixtureReport()
     chosen: list[Record] = []
-    sizes: tuple[tuple[Modality, int, float], ...] = (
-        ("multimodal", num_multimodal, visual_share),
-        ("text", num_text, settings.text.target_share),
+    sizes: tuple[tuple[Modality, int, int], ...] = (
+        ("multimodal", wanted.multimodal, wanted.multimodal_target),
+        ("text", wanted.text, wanted.text_target),
     )
-    for part, count, share in sizes:
+    for part, count, target_count in sizes:
         pool = pools.get(part, {})
         pivots, targets = _by_group(pool.get(pivot, ())), _by_group(pool.get(target, ()))
         units = _paired_units(pivots, targets, seed, part, report)
         taken = _fill(units, count, f"mixture: {part}", pairs=f"in both {pivot!r} and {target!r}")
-        in_target = _first(taken, round(share * count))
+        in_target = _first(taken, target_count)
         for unit in taken:
             chosen.extend((targets if unit.group in in_target else pivots)[unit.group])
     alone = _by_group(pivot_only)
     units = [_Unit(_hash(seed, "pivot_only", g), g, len(r)) for g, r in alone.items()]
-    for unit in _fill(units, num_pivot_only, "mixture: pivot_only", pairs=f"in {pivot!r} alone"):
+    for unit in _fill(units, wanted.pivot_only, "mixture: pivot_only", pairs=f"in {pivot!r} alone"):
         chosen.extend(alone[unit.group])
     if settings.only == "target":
         chosen = [record for record in chosen if record.language == target]

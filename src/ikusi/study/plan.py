@@ -16,11 +16,16 @@ from typing import Any, get_args
 
 from ikusi.core.artifact import Spec, hash_data, hash_file
 from ikusi.core.config import set_dotted, to_plain
+from ikusi.core.errors import ConfigError
+from ikusi.data.mix import check_supply
 from ikusi.evaluate.results import Control
 from ikusi.languages.pack import find_pack, load_pack
 from ikusi.study.recipe import Recipe, StageSettings, resolve
-from ikusi.study.steps import STEPS
+from ikusi.study.steps import STEPS, vocabulary_of
 from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
+
+_OWN_COLUMN = frozenset({"model.llm", "instruct.mixture.multimodal.target_share"})
+"""Axes that every result names."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class CellPlan:
     """A cell of the grid: which steps give its model and its results."""
 
     backbone: str
+    """With the values of all axes that have no column of their own."""
     target_share: float
     seed: int
     control: Control | None
@@ -64,6 +70,7 @@ def plan_study(data: Mapping[str, Any], where: str) -> Plan:
         where: its name, for messages.
     """
     recipe = resolve(data, where)
+    check_world(recipe, where)
     plan = Plan(recipe)
     axes = recipe.study.axes
     for seed in recipe.study.seeds if axes else (recipe.seed,):
@@ -71,7 +78,8 @@ def plan_study(data: Mapping[str, Any], where: str) -> Plan:
             cell = dict(data)
             for key, value in zip(axes, values, strict=True):
                 cell = set_dotted(cell, key, value)
-            _add_cell(plan, resolve({**cell, "seed": seed}, where), None)
+            others = {k: v for k, v in zip(axes, values, strict=True) if k not in _OWN_COLUMN}
+            _add_cell(plan, resolve({**cell, "seed": seed}, where), None, where, others)
     if recipe.study.controls:
         share = recipe.study.rules.enough_share
         for seed in recipe.study.seeds:
@@ -79,11 +87,28 @@ def plan_study(data: Mapping[str, Any], where: str) -> Plan:
                 cell = set_dotted(dict(data), "model.llm", llm)
                 cell = set_dotted(cell, "instruct.mixture.multimodal.target_share", share)
                 for control in get_args(Control):
-                    _add_cell(plan, resolve({**cell, "seed": seed}, where), control)
+                    _add_cell(plan, resolve({**cell, "seed": seed}, where), control, where, {})
     return plan
 
 
-def _add_cell(plan: Plan, recipe: Recipe, control: Control | None) -> None:
+def check_world(recipe: Recipe, where: str) -> None:
+    """Check that the two languages can make a world.
+
+    Raises:
+        ConfigError: an unknown language, or no question that both can word.
+        DataError: too few names in both.
+    """
+    if not set(world_tasks(recipe)) & set(VISUAL_TASKS):
+        raise ConfigError(
+            f"{where}: no question about a picture has words in both {recipe.pivot!r} and "
+            f"{recipe.target!r}. `ikusi languages check` says what is missing."
+        )
+    vocabulary_of(world_config(recipe))
+
+
+def _add_cell(
+    plan: Plan, recipe: Recipe, control: Control | None, where: str, others: Mapping[str, Any]
+) -> None:
     world = world_config(recipe)
     seed = recipe.seed
     languages = (recipe.pivot, recipe.target)
@@ -91,14 +116,14 @@ def _add_cell(plan: Plan, recipe: Recipe, control: Control | None) -> None:
     own_llm = recipe.model.llm.startswith("world/")
     inputs: dict[str, str] = {}
     if own_llm:
-        inputs["llm"] = _add_backbone(plan, recipe, backbone, world)
+        inputs["llm"] = _add_backbone(plan, recipe, backbone, world, where)
     if recipe.model.vision.startswith("world/"):
         inputs["vision"] = plan.add(
             "encoder", "world", {**to_plain(recipe.encoder), "world": world, "seed": 0}, {}
         )
     vision = {"vision": inputs["vision"]} if "vision" in inputs else {}
     align = _add_stage(
-        plan, recipe, "align", {"multimodal": "align"}, recipe.align, world, inputs, None
+        plan, recipe, "align", {"multimodal": "align"}, recipe.align, world, inputs, None, where
     )
     sets = {"multimodal": "instruct", "text": "text", "pivot_only": "probe"}
     model = _add_stage(
@@ -110,6 +135,7 @@ def _add_cell(plan: Plan, recipe: Recipe, control: Control | None) -> None:
         world,
         {"model": align, **vision},
         control,
+        where,
     )
     items: dict[str, str] = {}
     tasks = world_tasks(recipe)
@@ -146,11 +172,16 @@ def _add_cell(plan: Plan, recipe: Recipe, control: Control | None) -> None:
             {**config, "splits": ["text"]},
             {"model": inputs["llm"], **text_items},
         )
-    plan.cells.append(CellPlan(backbone, share_value, seed, control, model, results, before))
+    series = " ".join([backbone, *(f"{k.rpartition('.')[2]}={v}" for k, v in others.items())])
+    plan.cells.append(CellPlan(series, share_value, seed, control, model, results, before))
 
 
-def _add_backbone(plan: Plan, recipe: Recipe, name: str, world: Mapping[str, Any]) -> str:
+def _add_backbone(
+    plan: Plan, recipe: Recipe, name: str, world: Mapping[str, Any], where: str
+) -> str:
     settings = recipe.backbones[name]
+    supply = {"text": (recipe.world.backbone_scenes, "world.backbone_scenes")}
+    check_supply(settings.mixture, supply, where, f"backbones.{name}.mixture")
     packs = _packs(recipe)
     texts = {}
     for language in (recipe.pivot, recipe.target):
@@ -180,7 +211,7 @@ def _add_backbone(plan: Plan, recipe: Recipe, name: str, world: Mapping[str, Any
         tokenizer = {**to_plain(recipe.tokenizer), "texts": 5000, "world": world}
         inputs["tokenizer"] = plan.add("tokenizer", "world", tokenizer, texts)
     else:
-        inputs["init"] = _add_backbone(plan, recipe, settings.init, world)
+        inputs["init"] = _add_backbone(plan, recipe, settings.init, world, where)
     config = {**to_plain(settings), "name": name, "seed": recipe.seed}
     return plan.add("text", f"{name}-s{recipe.seed}", config, inputs)
 
@@ -194,6 +225,7 @@ def _add_stage(
     world: Mapping[str, Any],
     inputs: Mapping[str, str],
     control: str | None,
+    where: str,
 ) -> str:
     mixture = settings.mixture
     train = settings.train
@@ -203,16 +235,17 @@ def _add_stage(
             batches = -(-mixture.budget.samples // train.per_device_train_batch_size)
             steps = round(batches * train.num_train_epochs / train.gradient_accumulation_steps)
             train = train.model_copy(update={"max_steps": steps})
-    counts = {
-        "align": recipe.world.align_scenes,
-        "instruct": recipe.world.instruct_scenes,
-        "text": recipe.world.text_scenes,
-        "probe": recipe.world.probe_scenes,
+    counts = {name: getattr(recipe.world, f"{name}_scenes") for name in sets.values()}
+    supply = {
+        part: (counts[name], f"world.{name}_scenes")
+        for part, name in sets.items()
+        if name != "probe" or recipe.world.probe
     }
+    check_supply(mixture, supply, where, f"{stage}.mixture")
     records: dict[str, str] = {}
     pictures: dict[str, str] = {}
     for part, name in sets.items():
-        if part == "pivot_only" and not (mixture.pivot_only.share and recipe.world.probe):
+        if part == "pivot_only" and not mixture.pivot_only.share:
             continue
         if part == "text" and not mixture.text.share:
             continue

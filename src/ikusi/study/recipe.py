@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ikusi.core.config import Settings, fill, merge, parse_override, parse_yaml, set_dotted
 from ikusi.core.errors import ConfigError, suggest
@@ -151,6 +151,18 @@ class StudySettings(Settings):
     rules: VerdictRules = VerdictRules()
     """How the claims are judged; fixed before any cell runs."""
 
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
+        lists: dict[str, tuple[Any, ...]] = {"seeds": self.seeds}
+        lists |= {f"axes.{key}": values for key, values in self.axes.items()}
+        for key, values in lists.items():
+            if not values:
+                raise ValueError(f"{key} is empty: give it a value, or leave it out")
+            twice = [value for i, value in enumerate(values) if value in values[:i]]
+            if twice:
+                raise ValueError(f"{key} has {twice[0]!r} twice: name each value once")
+        return self
+
 
 class Recipe(Settings):
     """A whole run, from sources to report."""
@@ -209,7 +221,11 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
     """
     data = _read_raw(name, seen=())
     for text in overrides:
-        data = set_dotted(data, *parse_override(text))
+        key, value = parse_override(text)
+        axis = key.removeprefix("study.axes.")
+        if axis != key:  # the names of axes have dots of their own
+            key, value = "study.axes", {axis: value}
+        data = set_dotted(data, key, value)
     data.setdefault("name", Path(name).stem)
     return resolve(data, name), data
 
