@@ -181,9 +181,10 @@ class ChatRenderer:
                 messages, tokenize=False, add_generation_prompt=for_answer
             )
         except (TemplateError, TypeError) as error:
+            roles = ", ".join(role for role, _ in shape)
+            reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(
-                f"{name}: its chat template refuses the turns "
-                f"{', '.join(role for role, _ in shape)}: {str(error).splitlines()[0]} "
+                f"{name}: its chat template refuses the turns {roles}: {reason}. "
                 "Check the order of roles in the data."
             ) from None
         parts = _MARK_PATTERN.split(str(text))
