@@ -28,7 +28,9 @@ Overrides = Annotated[
 ]
 StorePath = Annotated[Path, typer.Option("--store", envvar="IKUSI_STORE", help="Artifacts.")]
 RunsPath = Annotated[Path, typer.Option("--runs", help="Readable links and reports.")]
-Workers = Annotated[int | None, typer.Option(help="Steps side by side. Default: one per core.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Steps side by side. Default: one per core.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute nothing.")]
 _STORE, _RUNS = Path("store"), Path("runs")
 
@@ -120,14 +122,33 @@ def report(
 
 @app.command()
 def ask(
-    model: Annotated[Path, typer.Argument(help="A checkpoint: a folder or a link under runs/.")],
-    picture: Annotated[Path | None, typer.Argument(help="A picture; none: one is drawn.")] = None,
-    question: Annotated[str | None, typer.Argument(help="In any language it learned.")] = None,
+    model: Annotated[str, typer.Argument(help="A folder, a link, an artifact, or a hub id.")],
+    picture: Annotated[str | None, typer.Argument(help="None: a scene is drawn.")] = None,
+    question: Annotated[str | None, typer.Argument(help="In a language it learned.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the scene. Default: a new one.")] = None,
+    store: StorePath = _STORE,
 ) -> None:
-    """Ask a model about a picture.
+    """Ask a model about a picture, or about a scene that is drawn and shown.
 
     Example: `ikusi ask runs/quickstart/best picture.png "Zer dago irudian?"`
     """
-    from ikusi.study.commands import ask_model
+    from ikusi.ask import ask as ask_model
 
-    ask_model(model, picture, question)
+    ask_model(
+        model, [text for text in (picture, question) if text is not None], seed=seed, store=store
+    )
+
+
+@app.command()
+def show(
+    artifact: Annotated[str, typer.Argument(help="Address, hash, the start of one, or a link.")],
+    limit: Annotated[int, typer.Option(min=0, help="Records, pictures or answers.")] = 4,
+    store: StorePath = _STORE,
+) -> None:
+    """Have a look at an artifact: what is in it, and what it was made from.
+
+    Example: `ikusi show runs/quickstart/best`
+    """
+    from ikusi.show import show as show_artifact
+
+    show_artifact(artifact, limit=limit, store=store)

@@ -226,7 +226,7 @@ def test_messages_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "no permission" in build_with(denied)
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "file", tmp_path / "file" / "store"):
-        with pytest.raises(StoreError, match="is a file"):
+        with pytest.raises(StoreError, match="is no folder"):
             Store(root).build(SPEC, write)
     # A step that may not read somebody's own file has nothing to do with the store.
     with pytest.raises(PermissionError):

@@ -83,25 +83,27 @@ def size_of(path: Path) -> int:
 
 
 @contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
+def disk_errors(root: Path, option: str = "--store") -> Iterator[None]:
     """Turn a full, read-only or forbidden disk into a `StoreError` that says what to do.
 
     Args:
         root: the store, for the message and for the space that is left.
+        option: the command line's, that says where `root` is.
     """
     try:
         yield
     except StoreError:
         raise
     except Exception as error:
-        told = explain(error, root)
+        told = explain(error, root, option)
         if told is None:
             raise
         raise StoreError(told) from error
 
 
-def explain(error: BaseException, root: Path) -> str | None:
+def explain(error: BaseException, root: Path, option: str = "--store") -> str | None:
     """Return the line for a disk error in the store at `root`; None when `error` is not one."""
+    elsewhere = f"or point {option} elsewhere"
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -110,25 +112,29 @@ def explain(error: BaseException, root: Path) -> str | None:
         if number in FULL or any(words in str(current).lower() for words in _FULL_WORDS):
             return (
                 f"{root}: the disk is full{_left(root)}. Free space there (`ikusi store gc` "
-                "shows what can go), or point --store elsewhere."
+                f"shows what can go), {elsewhere}."
             )
         where = getattr(current, "filename", None)
         if number == errno.EROFS:
-            return (
-                f"{where or root}: the disk is read-only. "
-                "Mount it for writing, or point --store elsewhere."
-            )
+            return f"{where or root}: the disk is read-only. Mount it for writing, {elsewhere}."
         if number in _DENIED and _is_inside(where, root):
             return (
                 f"{where}: no permission to write or read there. "
-                f"Change the owner or mode of {root}, or point --store elsewhere."
+                f"Change the owner or mode of {root}, {elsewhere}."
             )
         if number == errno.EIO:
             return f"{where or root}: the disk reports an error. Check it, or use another one."
+        if number == errno.EFBIG:
+            return (
+                f"{root}: a file is larger than the disk or a limit (`ulimit -f`) allows. "
+                f"Raise the limit, {elsewhere}."
+            )
         if number in (errno.ENOTDIR, errno.EEXIST):
             for path in (root, *root.parents):
-                if path.is_file():
-                    return f"{path}: is a file. Point --store at a folder."
+                if path.exists() and not path.is_dir():
+                    return f"{path}: is no folder. Point {option} at one."
+        if number == errno.ENOENT and _is_inside(where, root) and not root.is_dir():
+            return f"{root}: no folder can be made there. Point {option} elsewhere."
         hidden = current.__suppress_context__
         current = current.__cause__ or (None if hidden else current.__context__)
     return None

@@ -13,7 +13,15 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ikusi.core.config import Settings, fill, merge, parse_override, parse_yaml, set_dotted
+from ikusi.core.config import (
+    Settings,
+    fill,
+    merge,
+    parse_override,
+    parse_yaml,
+    read_yaml,
+    set_dotted,
+)
 from ikusi.core.errors import ConfigError, suggest
 from ikusi.data.mix import MixtureSettings
 from ikusi.evaluate.verdicts import VerdictRules
@@ -262,13 +270,12 @@ def _read_raw(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise ConfigError(f"{name}: there is no such file.")
-        text = path.read_text(encoding="utf-8")
+        data = read_yaml(path)
     else:
         file = resources.files("ikusi") / "recipes" / f"{name}.yaml"
         if not file.is_file():
             raise ConfigError(f"There is no recipe {name!r}. {suggest(name, names())}")
-        text = file.read_text(encoding="utf-8")
-    data = parse_yaml(text, name)
+        data = parse_yaml(file.read_text(encoding="utf-8"), name)
     if not isinstance(data, Mapping):
         raise ConfigError(f"{name}: a recipe is a mapping of keys, such as `target: eu`.")
     base = data.get("extends")
