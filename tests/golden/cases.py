@@ -27,6 +27,7 @@ from ikusi.languages.parts import COLOURS, KINDS, SIDES
 from ikusi.languages.rules import PLACEHOLDERS, POOLS
 from ikusi.study.steps import IMAGES, MODEL, RECORDS, SHAS, STEPS
 
+FILE = Path(__file__).parent / "golden.json"
 EXACT = ("pictures", "import", "mix", "tokenizer")
 """Steps whose output is the same on every machine; of the others, numbers are compared."""
 
@@ -49,6 +50,11 @@ BACKBONE = {
     "num_attention_heads": 2,
     "initializer_range": 0.08,
 }
+
+
+def versions() -> dict[str, int]:
+    """Return the version of every kind of step."""
+    return {kind: version for kind, (version, _) in STEPS.items()}
 
 
 def write_packs(folder: Path) -> None:
