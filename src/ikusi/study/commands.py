@@ -1,4 +1,4 @@
-"""What `ikusi study`, `run`, `report` and `ask` do, above the parts that do it."""
+"""What `ikusi study`, `run` and `report` do, above the parts that do it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ikusi.core import log
 from ikusi.core.artifact import Artifact, Spec
 from ikusi.core.errors import ConfigError, DataError
-from ikusi.core.files import write_durably
+from ikusi.core.files import disk_errors, write_durably
 from ikusi.core.store import Store
 from ikusi.study.plan import CellPlan, Plan, plan_study
 from ikusi.study.recipe import read_recipe
@@ -50,15 +50,20 @@ def run_study(
     log.setup()
     plan = _plan(verb, recipe, overrides)
     store = Store(store_path)
-    if dry_run:
-        _print_plan(plan, store)
-        return
     from ikusi.study.run import default_workers, run_plan
+
+    workers = workers or default_workers()
+    if dry_run:
+        _print_plan(plan, store, workers)
+        return
+    from ikusi.study.estimate import estimate
     from ikusi.study.summary import Summariser
 
     begun = time.monotonic()
     summariser = Summariser(plan, store, [_command(verb, recipe, overrides)])
     folder = runs / plan.recipe.name
+    with disk_errors(folder, "--runs"):  # before an hour's work, not after it
+        folder.mkdir(parents=True, exist_ok=True)
     report = _Report(summariser, folder / "report")
     cells: dict[str, list[CellPlan]] = {}
     for cell in plan.cells:
@@ -69,7 +74,8 @@ def run_study(
             print(_cell_line(summariser, cell, time.monotonic() - begun), flush=True)
             report.note(cell)
 
-    run_plan(plan, store, workers=workers or default_workers(), on_done=on_done)
+    expected = estimate(plan, store, workers).seconds
+    run_plan(plan, store, workers=workers, expected=expected, on_done=on_done)
     _link_cells(summariser, folder)
     print(f"Report: {report.finish()}")
 
@@ -132,8 +138,9 @@ class _Report:
         from ikusi.evaluate.report import write_report
 
         begun = time.monotonic()
-        write_report(self._folder, self._summariser.summary())
-        write_durably(self._folder / _MADE_FROM, self._made_from().encode())
+        with disk_errors(self._folder, "--runs"):
+            write_report(self._folder, self._summariser.summary())
+            write_durably(self._folder / _MADE_FROM, self._made_from().encode())
         self._stale = False
         took = time.monotonic() - begun
         self._next = time.monotonic() + _PAUSE * took
@@ -174,15 +181,35 @@ def _command(verb: str, recipe: str, overrides: Sequence[str]) -> str:
     return shlex.join(["ikusi", verb, recipe, *overrides])
 
 
-def _print_plan(plan: Plan, store: Store) -> None:
-    there = Counter(s.kind for a, s in plan.steps.items() if store.find(a) is not None)
-    wanted = Counter(spec.kind for spec in plan.steps.values())
-    print(f"{plan.recipe.name}: {len(plan.cells)} cells, {len(plan.steps)} steps")
-    for kind, count in wanted.items():
-        print(f"  {kind:<10} {count:>4}, of them {there[kind]} in the store")
+def _print_plan(plan: Plan, store: Store, workers: int) -> None:
+    from ikusi.study.estimate import estimate
+
+    there = {address for address in plan.steps if store.find(address) is not None}
+    print(f"{plan.recipe.name}: {_count(len(plan.cells), 'cell')}")
     for cell in plan.cells:
-        state = "done" if store.find(cell.results) else "to do"
-        print(f"  {_label(cell):<44} {state}")
+        print(f"  {_label(cell):<52} {'done' if cell.results in there else 'to do'}")
+    print(f"{_count(len(plan.steps), 'step')}, {len(there)} of them in the store at {store.root}")
+    wanted = Counter(spec.kind for spec in plan.steps.values())
+    found = Counter(plan.steps[address].kind for address in there)
+    expected = estimate(plan, store, workers)
+    spent: Counter[str] = Counter()
+    for address, seconds in expected.seconds.items():
+        spent[plan.steps[address].kind] += round(seconds)
+    for kind, count in wanted.items():
+        left = f"about {log.show_duration(spent[kind])}" if count > found[kind] else "-"
+        print(f"  {kind:<10} {count:>4} steps {found[kind]:>4} in the store   to do: {left}")
+    if not expected.seconds:
+        print("Nothing to do: the report is written again at most.")
+        return
+    first = expected.first_cell_seconds
+    line = f"Time: about {log.show_duration(expected.total_seconds)}"
+    if first is not None:
+        line += f", the first cell after about {log.show_duration(first)}"
+    print(f"{line}; {_count(workers, 'step')} side by side, {expected.source}.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _link_cells(summariser: Summariser, folder: Path) -> None:
@@ -212,12 +239,3 @@ def _cell_line(summariser: Summariser, cell: CellPlan, seconds: float) -> str:
         f"{code} {summariser.score(cell, code):.3f}" for code in (recipe.target, recipe.pivot)
     )
     return f"[{seconds / 60:5.1f} min] {_label(cell):<44} {'  '.join(scores)}"
-
-
-def ask_model(model: Path, picture: Path | None, question: str | None) -> None:
-    """Print a model's answer about a picture."""
-    from ikusi.api import load
-
-    if picture is None or question is None:
-        raise DataError('give a picture and a question: ikusi ask MODEL picture.png "Zer da hau?"')
-    print(load(model).answer(picture, question))
