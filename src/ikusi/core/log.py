@@ -153,6 +153,7 @@ class Progress:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._starts: dict[str, float] = {}
+        self._latest: dict[str, Update] = {}
         self._last_line = time.monotonic()
 
     def show(self, update: Update) -> None:
@@ -180,20 +181,28 @@ class Progress:
         self._bars.update(self._tasks[update.key], completed=update.done)
         if update.ended:
             task = self._tasks.pop(update.key)
-            # A finished bar stays on the screen with its last state.
-            self._bars.stop_task(task)
-            if not self._tasks:
+            if self._tasks:  # a study has more steps than a screen has lines
+                self._bars.refresh()
+                self._bars.remove_task(task)
+            else:
+                # The last bar stays on the screen with its last state.
+                self._bars.stop_task(task)
                 self._bars.stop()
                 self._bars = None
 
     def _show_line(self, update: Update) -> None:
         now = time.monotonic()
         start = self._starts.setdefault(update.key, now)
-        if update.ended:
-            del self._starts[update.key]
+        self._latest[update.key] = update
+        whole = self._latest[next(iter(self._starts))]  # the oldest encloses the others
         if now - self._last_line >= self._line_seconds:
             self._last_line = now
-            self._console.print(describe(update, now - start), markup=False, highlight=False)
+            line = describe(update, now - start)
+            if whole.key != update.key:
+                line += f"; {describe(whole, now - self._starts[whole.key])}"
+            self._console.print(line, markup=False, highlight=False)
+        if update.ended:
+            del self._starts[update.key], self._latest[update.key]
 
 
 def describe(update: Update, seconds: float) -> str:
@@ -216,6 +225,18 @@ def describe(update: Update, seconds: float) -> str:
     return line
 
 
+def show_duration(seconds: float) -> str:
+    """Return a time span for people, such as `4.2 s`, `3 min 20 s` or `1 h 05 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 def _clock(seconds: float) -> str:
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -232,7 +253,9 @@ def _bars(console: Console) -> Bars:
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),
     ]
-    return progress.Progress(*columns, console=console)
+    # Rich would print the standard output through the console, which is for errors, also when it
+    # goes to a file.
+    return progress.Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty())
 
 
 @cache

@@ -11,6 +11,7 @@ import struct
 from itertools import combinations
 
 from ikusi.core.files import show_bytes
+from ikusi.core.log import show_duration
 from ikusi.evaluate import report_plots as plots
 from ikusi.evaluate import report_sections as sections
 from ikusi.evaluate.report_data import MACRO, ReportData, Sample, StudySummary
@@ -295,8 +296,8 @@ def _cost(study: StudySummary) -> Markup:
             cost.kind,
             f"{cost.done} of {cost.steps}" if cost.done < cost.steps else f"{cost.steps}",
             f"{cost.users}",
-            _duration(cost.seconds),
-            _duration(cost.unshared_seconds),
+            show_duration(cost.seconds),
+            show_duration(cost.unshared_seconds),
         ]
         for cost in study.costs
     ]
@@ -315,11 +316,3 @@ def _reproduce(study: StudySummary) -> Markup:
     if study.recipe:
         parts.append(tag("details", tag("summary", "The recipe"), tag("pre", study.recipe)))
     return join(*parts)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"

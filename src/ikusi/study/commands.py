@@ -192,12 +192,12 @@ def _print_plan(plan: Plan, store: Store, workers: int) -> None:
     wanted = Counter(spec.kind for spec in plan.steps.values())
     found = Counter(plan.steps[address].kind for address in there)
     expected = estimate(plan, store, workers)
-    spent: Counter[str] = Counter()
+    spent = dict.fromkeys(wanted, 0.0)
     for address, seconds in expected.seconds.items():
-        spent[plan.steps[address].kind] += round(seconds)
+        spent[plan.steps[address].kind] += seconds
     for kind, count in wanted.items():
         left = f"about {log.show_duration(spent[kind])}" if count > found[kind] else "-"
-        print(f"  {kind:<10} {count:>4} steps {found[kind]:>4} in the store   to do: {left}")
+        print(f"  {kind:<10} {count:>4} steps, {found[kind]:>4} in the store; to do: {left}")
     if not expected.seconds:
         print("Nothing to do: the report is written again at most.")
         return

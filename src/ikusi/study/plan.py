@@ -7,7 +7,7 @@ step runs, so equal steps of different cells are one step, and a dry run knows w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -26,6 +26,10 @@ from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
 
 _OWN_COLUMN = frozenset({"model.llm", "instruct.mixture.multimodal.target_share"})
 """Axes that every result names."""
+
+
+_PRIORITY = {"encoder": 0, "text": 0, "import": 1, "mix": 1, "tokenizer": 1, "pictures": 2}
+"""Among the steps of a cell, those that most others wait for go first."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,35 @@ class Plan:
         spec = Spec(kind, name, STEPS[kind][0], dict(config), dict(inputs))
         self.steps.setdefault(spec.address, spec)
         return spec.address
+
+    def closure(self, addresses: Iterable[str]) -> set[str]:
+        """Return these steps, and all that they are made from."""
+        found: set[str] = set()
+        todo = list(addresses)
+        while todo:
+            address = todo.pop()
+            if address not in found:
+                found.add(address)
+                todo.extend(self.steps[address].inputs.values())
+        return found
+
+    def needs(self, cell: CellPlan) -> set[str]:
+        """Return all steps that a cell needs."""
+        return self.closure(address for address in (cell.results, cell.before) if address)
+
+    def queue_order(self) -> dict[str, int]:
+        """Return each step's place in the queue: the first cell's steps first, long ones ahead."""
+        first: dict[str, int] = {}
+        for number, cell in enumerate(self.cells):
+            for address in self.needs(cell):
+                first.setdefault(address, number)
+        place = {address: i for i, address in enumerate(self.steps)}
+
+        def rank(address: str) -> tuple[int, int, int]:
+            kind = self.steps[address].kind
+            return first.get(address, len(self.cells)), _PRIORITY.get(kind, 3), place[address]
+
+        return {address: i for i, address in enumerate(sorted(self.steps, key=rank))}
 
 
 def plan_study(data: Mapping[str, Any], where: str) -> Plan:

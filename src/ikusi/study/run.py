@@ -12,7 +12,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -28,9 +28,6 @@ from ikusi.study.plan import Plan
 
 logger = logging.getLogger(__name__)
 
-_PRIORITY = {"encoder": 0, "text": 0, "import": 1, "mix": 1, "tokenizer": 1, "pictures": 2}
-"""Steps that everything waits for go first; cells (the rest) go in the plan's order."""
-
 
 def default_workers() -> int:
     """Return how many steps run side by side: one per core, at most four (memory)."""
@@ -42,6 +39,7 @@ def run_plan(
     store: Store,
     *,
     workers: int,
+    expected: Mapping[str, float],
     on_done: Callable[[Spec, Artifact], None],
 ) -> None:
     """Build every step of `plan` that the store lacks.
@@ -50,6 +48,7 @@ def run_plan(
         plan: what to build.
         store: where.
         workers: processes; each computes with one thread, so results do not depend on how many.
+        expected: address -> seconds that a step will take about, for the time left.
         on_done: called for each finished step, those that were there first.
 
     Raises:
@@ -72,14 +71,19 @@ def run_plan(
     if not todo:
         return
     rebuilt: set[str] = set()  # inputs that turned out to be unusable: once each
-    order = {address: i for i, address in enumerate(plan.steps)}
-    with _pool(min(workers, len(todo))) as pool:
+    order = plan.queue_order()
+    share = {address: expected.get(address, 1.0) for address in todo}
+    whole = sum(share.values()) or 1.0
+    with (
+        log.track(f"{plan.recipe.name}, all steps, %", total=100) as advance,
+        _pool(min(workers, len(todo))) as pool,
+    ):
         running: dict[Future[str], str] = {}
         failure: BaseException | None = None
         while todo or running:
             if failure is None:
                 ready = [a for a, s in todo.items() if set(s.inputs.values()) <= done]
-                ready.sort(key=lambda a: (_PRIORITY.get(todo[a].kind, 3), order[a]))
+                ready.sort(key=lambda address: order[address])
                 for address in ready[: max(0, workers - len(running))]:
                     spec = todo.pop(address)
                     with interrupt.hidden_from_children():  # this may start a process
@@ -108,6 +112,7 @@ def run_plan(
                     todo |= {again: plan.steps[again] for again in (*unusable, address)}
                     continue
                 done.add(address)
+                advance(100 * share.pop(address, 0.0) / whole)
                 on_done(plan.steps[address], store.open(address))
         if failure is not None:
             raise failure

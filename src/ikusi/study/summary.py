@@ -151,8 +151,8 @@ class Summariser:
     def _costs(self) -> list[Cost]:
         """Return what the finished steps of each kind took, and would have taken unshared."""
         costs: dict[tuple[bool, str], Cost] = {}
-        needed_before = _closure(
-            self.plan, (a for a, spec in self.plan.steps.items() if spec.kind in _BEFORE_CELLS)
+        needed_before = self.plan.closure(
+            a for a, spec in self.plan.steps.items() if spec.kind in _BEFORE_CELLS
         )
         for address, spec in self.plan.steps.items():
             key = (address not in needed_before, spec.kind)
@@ -239,23 +239,11 @@ def versions() -> dict[str, str]:
     return found | {"platform": f"{sys.platform} {platform.machine()}"}
 
 
-def _closure(plan: Plan, addresses: Iterable[str]) -> set[str]:
-    """Return the steps, and all that they are made from."""
-    found: set[str] = set()
-    todo = list(addresses)
-    while todo:
-        address = todo.pop()
-        if address not in found:
-            found.add(address)
-            todo.extend(plan.steps[address].inputs.values())
-    return found
-
-
 def _users(plan: Plan) -> Counter[str]:
     """Return for each step how many cells need it."""
     users: Counter[str] = Counter()
     for cell in plan.cells:
-        users.update(_closure(plan, [a for a in (cell.results, cell.before) if a]))
+        users.update(plan.needs(cell))
     return users
 
 
