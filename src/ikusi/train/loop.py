@@ -120,7 +120,8 @@ def fit(
         step_indices: list[int] = []
         for indices in itertools.islice(stream, settings.gradient_accumulation_steps):
             loss, tokens = objective.loss(indices)
-            torch.autograd.backward(loss)
+            if loss.requires_grad:  # a text-only batch does not while the connector alone trains
+                torch.autograd.backward(loss)
             loss_sum, count = loss_sum + float(loss.detach()), count + tokens
             step_indices.extend(indices)
         for parameter in parameters:
