@@ -20,6 +20,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOS
 _DENIED = {errno.EACCES, errno.EPERM}
 # Libraries that write in Rust or C++ (safetensors, torch) lose the number and keep these words.
 _FULL_WORDS = ("no space left on device", "os error 28", "disk quota exceeded")
+_TOO_LARGE_WORDS = ("file too large", "os error 27")
 
 
 def show_bytes(count: float) -> str:
@@ -109,7 +110,8 @@ def explain(error: BaseException, root: Path, option: str = "--store") -> str | 
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         number = current.errno if isinstance(current, OSError) else None
-        if number in FULL or any(words in str(current).lower() for words in _FULL_WORDS):
+        text = str(current).lower()
+        if number in FULL or any(words in text for words in _FULL_WORDS):
             return (
                 f"{root}: the disk is full{_left(root)}. Free space there (`ikusi store gc` "
                 f"shows what can go), {elsewhere}."
@@ -124,7 +126,7 @@ def explain(error: BaseException, root: Path, option: str = "--store") -> str | 
             )
         if number == errno.EIO:
             return f"{where or root}: the disk reports an error. Check it, or use another one."
-        if number == errno.EFBIG:
+        if number == errno.EFBIG or any(words in text for words in _TOO_LARGE_WORDS):
             return (
                 f"{root}: a file is larger than the disk or a limit (`ulimit -f`) allows. "
                 f"Raise the limit, {elsewhere}."

@@ -62,8 +62,9 @@ def run_study(
     begun = time.monotonic()
     summariser = Summariser(plan, store, [_command(verb, recipe, overrides)])
     folder = runs / plan.recipe.name
-    with disk_errors(folder, "--runs"):  # before an hour's work, not after it
-        folder.mkdir(parents=True, exist_ok=True)
+    for place, option in ((store.root, "--store"), (folder, "--runs")):
+        with disk_errors(place, option):  # told now, and not after an hour's work
+            place.mkdir(parents=True, exist_ok=True)
     report = _Report(summariser, folder / "report")
     cells: dict[str, list[CellPlan]] = {}
     for cell in plan.cells:
