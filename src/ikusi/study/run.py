@@ -72,8 +72,8 @@ def run_plan(
         return
     rebuilt: set[str] = set()  # inputs that turned out to be unusable: once each
     order = plan.queue_order()
-    share = {address: expected.get(address, 1.0) for address in todo}
-    whole = sum(share.values()) or 1.0
+    left = {address: expected.get(address, 1.0) for address in todo}
+    whole, shown = sum(left.values()) or 1.0, 0
     with (
         log.track(f"{plan.recipe.name}, all steps, %", total=100) as advance,
         _pool(min(workers, len(todo))) as pool,
@@ -112,7 +112,10 @@ def run_plan(
                     todo |= {again: plan.steps[again] for again in (*unusable, address)}
                     continue
                 done.add(address)
-                advance(100 * share.pop(address, 0.0) / whole)
+                left.pop(address, None)
+                percent = round(100 * (1 - sum(left.values()) / whole))
+                advance(percent - shown)
+                shown = percent
                 on_done(plan.steps[address], store.open(address))
         if failure is not None:
             raise failure
