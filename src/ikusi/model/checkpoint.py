@@ -132,6 +132,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         # Of another shape than LLaVA's: who loads the folder without ikusi is told so.
         state = {"linear_1.weight": connector.projection.weight.detach()}
     inner.multi_modal_projector = _projector_of(state)
+    for part in (config.vision_config, config.text_config):
+        part._name_or_path = ""  # where it was on this machine is no part of the model
     try:
         model.save_pretrained(folder)
     finally:
