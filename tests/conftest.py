@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Before torch is imported: threads that spin against those of other tests are slower than one.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `store` and `runs`, in which the study of `studies.py` was run undisturbed.
+
+    Slow: mark what uses it so, and with `xdist_group("tiny study")`, so that it is run once.
+    """
+    from tests.faults.studies import Study
+
+    folder = tmp_path_factory.mktemp("tiny")
+    code, out, err = Study(folder).end()
+    assert code == 0, out + err
+    return folder

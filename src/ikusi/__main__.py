@@ -15,7 +15,7 @@ def main() -> None:
     interrupt.listen()  # before anything slow is imported
     crash.watch_threads()
     try:
-        code, line = _run()
+        code, line = run()
     except KeyboardInterrupt:
         interrupt.leave()
     if interrupt.received():  # whatever it led to on the way here
@@ -25,8 +25,12 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run() -> tuple[int, str]:
-    """Return the exit code, and the line to print."""
+def run(arguments: list[str] | None = None) -> tuple[int, str]:
+    """Run one command and return the exit code, and the line to print if it went wrong.
+
+    Args:
+        arguments: after `ikusi`; None takes the process's own.
+    """
     from ikusi.core import crash, log
     from ikusi.core.errors import IkusiError
 
@@ -34,7 +38,7 @@ def _run() -> tuple[int, str]:
         from ikusi.cli import app
 
         try:
-            return int(app(standalone_mode=False) or 0), ""
+            return int(app(arguments, prog_name="ikusi", standalone_mode=False) or 0), ""
         finally:
             log.close()
     except IkusiError as error:
