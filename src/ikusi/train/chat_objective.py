@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -81,5 +82,6 @@ class ChatObjective:
             self.model, batch.input_ids, batch.attention_mask, batch.is_target, batch.features
         )
         targets = batch.input_ids[batch.is_target]
-        loss = functional.cross_entropy(logits.float(), targets, reduction="sum")
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = functional.cross_entropy(wide, targets, reduction="sum")
         return loss, int(targets.numel())
