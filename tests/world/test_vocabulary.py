@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.world.worlds import PAIRS, vocabulary_of
+from tests.world.worlds import PAIRS, SIX, vocabulary_of
 
 from ikusi.core.errors import ConfigError, DataError
 from ikusi.world import assets
 from ikusi.world.assets import KINDS
 from ikusi.world.scene import COLOURS
 from ikusi.world.vocabulary import Vocabulary, choose_vocabulary
-
-SIX = ("animal", "food", "vehicle", "building", "clothing", "object")
 
 
 def spread(counts: Counter[str]) -> int:
