@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported: threads that spin against those of other tests are slower than one.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+settings.register_profile("ikusi", deadline=None)  # a busy machine is no bug
+settings.load_profile("ikusi")
 
 
 @pytest.fixture(scope="session")
