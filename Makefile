@@ -1,5 +1,6 @@
 # make study   set up and run the quickstart study     make test   set up and run every check
 # make setup   only set up                             make fast   the fast checks alone
+# make soak    kill and damage studies for SOAK_MINUTES (10); SOAK_SEED repeats one
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,3 +25,6 @@ test: $(VENV)/.dev
 
 fast: $(VENV)/.dev
 	scripts/check --fast
+
+soak: $(VENV)/.dev
+	$(BIN)/python scripts/soak
