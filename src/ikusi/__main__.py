@@ -20,6 +20,7 @@ def main() -> None:
         interrupt.leave()
     if interrupt.received():  # whatever it led to on the way here
         interrupt.leave()
+    interrupt.ignore()  # the work is done, and Python is about to end
     if line:
         print(line, file=sys.stderr)
     sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -68,6 +69,10 @@ class Study:
                 found.append(int(json.loads(content[5:])["pid"]))
         return [pid for pid in found if pid in self.processes()]
 
+    def runs(self) -> bool:
+        """Return whether it has not ended."""
+        return self._process.poll() is None
+
     def processes(self) -> list[int]:
         """Return the living processes of the study."""
         return [pid for pid, session in _sessions() if session == self._process.pid]
@@ -88,6 +93,45 @@ class Study:
             assert time.monotonic() < deadline, "processes are left"
             time.sleep(0.01)
         return self._process.returncode, out, err
+
+
+ENDS = {
+    "Ctrl-C": (130, "ikusi: stopped."),
+    "SIGTERM": (143, "ikusi: stopped."),  # as clusters do
+    "kill a worker": (1, "was killed"),
+    "kill -9": (-signal.SIGKILL, ""),
+}
+"""How to disturb a study -> its exit code, and what its last line says."""
+
+
+def disturb(study: Study, how: str) -> None:
+    """Stop a study and check how it ends: as it should, or properly if it was faster."""
+    if how == "Ctrl-C":
+        study.press()
+    elif how == "kill a worker":
+        os.kill(study.at_work()[0], signal.SIGKILL)
+    else:
+        study.send(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
+    code, out, err = study.end()
+    if code == 0 and out.splitlines()[-1].startswith("Report: "):
+        return
+    assert code == ENDS[how][0], err
+    if ENDS[how][1]:
+        check_one_line(err, ENDS[how][1])
+
+
+def check_one_line(err: str, part: str) -> None:
+    """The last line says it, and no traceback comes before it."""
+    assert "Traceback" not in err, err
+    assert "unexpected" not in err, err
+    assert part in err.splitlines()[-1], err
+
+
+def flip(path: Path, chance: random.Random) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
 
 
 def payloads(store: Path) -> dict[str, str]:

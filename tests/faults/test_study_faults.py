@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import time
 from pathlib import Path
 
 import pytest
-from tests.faults.studies import Study, payloads
+from tests.faults.studies import ENDS, Study, check_one_line, disturb, flip, payloads
 
 SEED = int(os.environ.get("IKUSI_SEED", "0"))
 
@@ -23,13 +22,6 @@ pytestmark = [
     pytest.mark.xdist_group("tiny study"),
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
 ]
-
-
-def check_one_line(err: str, part: str) -> None:
-    """The last line says it, and no traceback comes before it."""
-    assert "Traceback" not in err, err
-    assert "unexpected" not in err, err
-    assert part in err.splitlines()[-1], err
 
 
 def finish(folder: Path, wanted: dict[str, str]) -> str:
@@ -42,30 +34,10 @@ def finish(folder: Path, wanted: dict[str, str]) -> str:
     return err
 
 
-def disturb(study: Study, how: str) -> None:
-    """Stop a study, and check how it ends."""
-    if how == "Ctrl-C":
-        study.press()
-        ends, says = 130, "ikusi: stopped."
-    elif how == "SIGTERM":  # as clusters do
-        study.send(signal.SIGTERM)
-        ends, says = 143, "ikusi: stopped."
-    elif how == "kill a worker":
-        os.kill(study.at_work()[0], signal.SIGKILL)
-        ends, says = 1, "was killed"
-    else:
-        study.send(signal.SIGKILL)
-        ends, says = -signal.SIGKILL, ""
-    code, _, err = study.end()
-    assert code == ends, err
-    if says:
-        check_one_line(err, says)
-
-
 def test_stopped_and_killed_it_still_gives_the_same(tiny_study: Path, tmp_path: Path) -> None:
     wanted = payloads(tiny_study / "store")
     chance = random.Random(SEED)
-    ways = ["Ctrl-C", "SIGTERM", "kill a worker", "kill -9", "kill -9"]
+    ways = [*ENDS, "kill -9"]
     chance.shuffle(ways)
     finished: dict[Path, int] = {}
     for how in ways:
@@ -111,21 +83,15 @@ def test_file_too_large_for_the_disk(tmp_path: Path) -> None:
 
 def test_damaged_artifacts_are_never_used(tiny_study: Path, tmp_path: Path) -> None:
     wanted = payloads(tiny_study / "store")
+    chance = random.Random(SEED)
     shutil.copytree(tiny_study / "store", tmp_path / "store")
     results = sorted((tmp_path / "store" / "evaluate").glob("pivot-[0-9]*-s0-*/results.parquet"))
     results[0].write_bytes(results[0].read_bytes()[:-100])  # read by the report alone
     shutil.rmtree(results[1].parent)  # has to be done again, from what is damaged
     for weights in (tmp_path / "store").glob("instruct/*/model/model.safetensors"):
-        flip(weights)
+        flip(weights, chance)
     for pictures in (tmp_path / "store").glob("pictures/instruct-*/images/*.arrow"):
-        flip(pictures)
+        flip(pictures, chance)
     err = finish(tmp_path, wanted)
     assert "is damaged" in err
     assert "built again" in err
-
-
-def flip(path: Path) -> None:
-    """Change one bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)

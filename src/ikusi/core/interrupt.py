@@ -31,10 +31,15 @@ def received() -> bool:
     return bool(_received)
 
 
-def leave() -> NoReturn:
-    """Say that we were stopped and end at once, with 130 after Ctrl-C; no process is left over."""
+def ignore() -> None:
+    """Take no notice of signals any more."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave() -> NoReturn:
+    """Say that we were stopped and end at once, with 130 after Ctrl-C; no process is left over."""
+    ignore()
     _end_children()
     show_cursor = b"\x1b[?25h" if sys.stderr is not None and sys.stderr.isatty() else b""
     with contextlib.suppress(OSError):

@@ -71,54 +71,63 @@ def run_plan(
     if not todo:
         return
     rebuilt: set[str] = set()  # inputs that turned out to be unusable: once each
+    retried: set[str] = set()  # the steps that met them
     order = plan.queue_order()
     left = {address: expected.get(address, 1.0) for address in todo}
     whole, shown = sum(left.values()) or 1.0, 0
-    with (
-        log.track(f"{plan.recipe.name}, all steps, %", total=100) as advance,
-        _pool(min(workers, len(todo))) as pool,
-    ):
-        running: dict[Future[str], str] = {}
-        failure: BaseException | None = None
-        while todo or running:
-            if failure is None:
-                ready = [a for a, s in todo.items() if set(s.inputs.values()) <= done]
-                ready.sort(key=lambda address: order[address])
-                for address in ready[: max(0, workers - len(running))]:
-                    spec = todo.pop(address)
-                    with interrupt.hidden_from_children():  # this may start a process
-                        future = pool.submit(_build, str(store.root), spec)
-                    running[future] = address
-            if not running:
-                break
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                address = running.pop(future)
-                try:
-                    future.result()
-                except BrokenProcessPool:
-                    steps = " or ".join(sorted({address, *running.values()}))
-                    raise TrainError(
-                        f"the process that built {steps} was killed; often the machine has too "
-                        "little memory. Run it again with --workers 1; it goes on from here."
-                    ) from None
-                except IkusiError as error:
-                    unusable = _unusable(plan.steps[address], store) - rebuilt
-                    if not unusable:  # or for the second time
-                        failure = failure or error
+    running: dict[Future[str], str] = {}
+    try:
+        with (
+            log.track(f"{plan.recipe.name}, all steps, %", total=100) as advance,
+            _pool(min(workers, len(todo))) as pool,
+        ):
+            failure: BaseException | None = None
+            while todo or running:
+                if failure is None:
+                    ready = [a for a, s in todo.items() if set(s.inputs.values()) <= done]
+                    ready.sort(key=lambda address: order[address])
+                    for address in ready[: max(0, workers - len(running))]:
+                        spec = todo.pop(address)
+                        with interrupt.hidden_from_children():  # this may start a process
+                            future = pool.submit(_build, str(store.root), spec)
+                        running[future] = address
+                if not running:
+                    break
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    address = running[future]
+                    try:
+                        future.result()
+                    except IkusiError as error:
+                        del running[future]
+                        spec = plan.steps[address]
+                        unusable = _unusable(spec, store)
+                        # Others that read the same input may have sent it back already.
+                        at_fault = unusable or rebuilt & set(spec.inputs.values())
+                        if not at_fault or address in retried:
+                            failure = failure or error
+                            continue
+                        retried.add(address)
+                        again = unusable - rebuilt
+                        rebuilt |= again
+                        done -= again
+                        todo |= {a: plan.steps[a] for a in (*again, address)}
                         continue
-                    rebuilt |= unusable
-                    done -= unusable
-                    todo |= {again: plan.steps[again] for again in (*unusable, address)}
-                    continue
-                done.add(address)
-                left.pop(address, None)
-                percent = round(100 * (1 - sum(left.values()) / whole))
-                advance(percent - shown)
-                shown = percent
-                on_done(plan.steps[address], store.open(address))
-        if failure is not None:
-            raise failure
+                    del running[future]
+                    done.add(address)
+                    left.pop(address, None)
+                    percent = round(100 * (1 - sum(left.values()) / whole))
+                    advance(percent - shown)
+                    shown = percent
+                    on_done(plan.steps[address], store.open(address))
+            if failure is not None:
+                raise failure
+    except BrokenProcessPool:
+        steps = " or ".join(sorted(running.values())) or "the next step"
+        raise TrainError(
+            f"the process that built {steps} was killed; often the machine has too little memory. "
+            "Run it again with --workers 1; it goes on from here."
+        ) from None
 
 
 def _unusable(spec: Spec, store: Store) -> set[str]:
