@@ -20,7 +20,7 @@ from ikusi.core.records import count_records, read_records
 from ikusi.core.store import Store
 from ikusi.core.types import Record, Text
 from ikusi.data.images import ImageReader
-from ikusi.data.mix import MixtureSettings
+from ikusi.data.mix import MixtureSettings, count_parts
 from ikusi.study.steps import IMAGES, RECORDS
 from ikusi.study.summary import RESULTS
 
@@ -204,16 +204,12 @@ def _show_mixture(artifact: Artifact, console: Console) -> None:
 
 def asked_counts(settings: MixtureSettings, pivot: str, target: str) -> dict[str, dict[str, int]]:
     """Return the records that a mixture asks for: part -> language -> number."""
-    total = settings.budget.samples
-    text = round(total * settings.text.share)
-    alone = round(total * settings.pivot_only.share)
-    seen = total - text - alone
-    share = settings.multimodal.target_share if settings.multimodal else 0.0
+    parts = count_parts(settings)
+    seen_in_pivot = parts.multimodal - parts.multimodal_target + parts.pivot_only
     counts = {
-        "multimodal": {target: round(share * seen), pivot: seen - round(share * seen) + alone},
-        "text": {target: round(settings.text.target_share * text)},
+        "multimodal": {target: parts.multimodal_target, pivot: seen_in_pivot},
+        "text": {target: parts.text_target, pivot: parts.text - parts.text_target},
     }
-    counts["text"][pivot] = text - counts["text"][target]
     if settings.only == "target":
         counts = {part: {target: of[target]} for part, of in counts.items()}
     return counts

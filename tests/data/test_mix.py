@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ikusi.core.errors import ConfigError
 from ikusi.core.types import ImageRef, Record, assistant, user
-from ikusi.data.mix import MixtureReport, MixtureSettings, mix
+from ikusi.data.mix import MixtureReport, MixtureSettings, check_supply, mix
 
 PIVOT, TARGET = "en", "eu"
 Pools = dict[str, dict[str, list[Record]]]
@@ -227,6 +227,27 @@ def test_impossible_mixtures_say_what_is_missing(settings: dict[str, Any], messa
     alone = records("probe", PIVOT, ones(3))
     with pytest.raises(ConfigError, match=message):
         mixed(pools_of(ones(20), ones(4)), alone, **settings)
+
+
+@given(samples, shares, shares, st.floats(0, 0.99), st.lists(st.integers(0, 40), min_size=3))
+def test_a_plan_is_refused_exactly_when_the_mixture_would_be(
+    total: int, share: float, text: float, alone: float, supply: list[int]
+) -> None:
+    settings = settings_of(total, share, text, 0.5, alone)
+    pools = pools_of(ones(supply[0]), ones(supply[1]))
+    parts = zip(("multimodal", "text", "pivot_only"), supply, strict=False)
+    given = {part: (count, f"world.{part}") for part, count in parts}
+    outcomes = []
+    for attempt in (
+        lambda: mixed(pools, records("probe", PIVOT, ones(supply[2])), **settings),
+        lambda: check_supply(MixtureSettings.parse(settings, ""), given, "recipe", "mixture"),
+    ):
+        try:
+            attempt()
+            outcomes.append("fine")
+        except ConfigError:
+            outcomes.append("refused")
+    assert outcomes[0] == outcomes[1]
 
 
 def test_records_are_passed_on_as_they_are() -> None:

@@ -157,7 +157,7 @@ def check_supply(
 
 @dataclass
 class MixtureReport:
-    """What a mixture came to, in records: by (part, language), and what was left out."""
+    """What a mixture came to, in records: by modality and language, and what was left out."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     unpaired: dict[str, int] = field(default_factory=dict)
@@ -242,10 +242,7 @@ def _paired_units(
     report.unpaired[part] = len(pivots.keys() ^ targets.keys())
     equal = [group for group in both if len(pivots[group]) == len(targets[group])]
     report.unequal[part] = len(both) - len(equal)
-    return sorted(
-        (_Unit(_hash(seed, part, group), group, len(pivots[group])) for group in equal),
-        key=lambda unit: unit.rank,
-    )
+    return [_Unit(_hash(seed, part, group), group, len(pivots[group])) for group in equal]
 
 
 def _fill(units: Sequence[_Unit], count: int, where: str, pairs: str) -> list[_Unit]:
