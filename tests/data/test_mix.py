@@ -236,11 +236,11 @@ def test_a_plan_is_refused_exactly_when_the_mixture_would_be(
     settings = settings_of(total, share, text, 0.5, alone)
     pools = pools_of(ones(supply[0]), ones(supply[1]))
     parts = zip(("multimodal", "text", "pivot_only"), supply, strict=False)
-    given = {part: (count, f"world.{part}") for part, count in parts}
+    there = {part: (count, f"world.{part}") for part, count in parts}
     outcomes = []
     for attempt in (
         lambda: mixed(pools, records("probe", PIVOT, ones(supply[2])), **settings),
-        lambda: check_supply(MixtureSettings.parse(settings, ""), given, "recipe", "mixture"),
+        lambda: check_supply(MixtureSettings.parse(settings, ""), there, "recipe", "mixture"),
     ):
         try:
             attempt()
