@@ -54,6 +54,13 @@ class Update:
 Sink = Callable[[Update], None]
 
 
+class _LineHandler(logging.Handler):
+    """Writes a message on one line, however long: files and pipes have no width."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _console().print(self.format(record), markup=False, highlight=False)
+
+
 def setup(level: str | None = None) -> None:
     """Show the log of ikusi on stderr.
 
@@ -70,14 +77,22 @@ def setup(level: str | None = None) -> None:
         raise ConfigError(f"IKUSI_LOG: no level {wanted!r}. {suggest(wanted, _LEVELS)}")
     logger = logging.getLogger("ikusi")
     for handler in list(logger.handlers):
-        if isinstance(handler, RichHandler):
+        if isinstance(handler, RichHandler | _LineHandler):
             logger.removeHandler(handler)
-    # A path in a message is not an emphasis: no markup, and no colours of rich's own choosing.
-    handler = RichHandler(
-        console=_console(), show_path=False, markup=False, highlighter=None, log_time_format="%X"
-    )
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
+    if _console().is_terminal:
+        # A path in a message is not an emphasis: no markup, and no colours of rich's own choosing.
+        shown: logging.Handler = RichHandler(
+            console=_console(),
+            show_path=False,
+            markup=False,
+            highlighter=None,
+            log_time_format="%X",
+        )
+        shown.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        shown = _LineHandler()
+        shown.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%X"))
+    logger.addHandler(shown)
     logger.setLevel(wanted.upper())
     logger.propagate = False
 

@@ -154,7 +154,7 @@ class Store:
         lease = Lease(self.root / ".leases" / short, spec.inputs.values())
         with files.disk_errors(self.root), lease:
             # Another process may have built it while this one waited.
-            artifact = self._usable(spec, logging.WARNING)
+            artifact = self._usable(spec)
             if artifact is not None:
                 return artifact
             replaced = self._set_corrupt_aside(spec)
@@ -175,14 +175,14 @@ class Store:
                         leave(partial)
                 raise
 
-    def _usable(self, spec: Spec, level: int = logging.DEBUG) -> Artifact | None:
+    def _usable(self, spec: Spec) -> Artifact | None:
         artifact = self.find(spec.address)
         if artifact is None:
             return None
         try:
             self._verify(artifact)
         except CorruptArtifact as error:
-            log.log(level, "%s", error)
+            log.debug("%s", error)
             return None
         return artifact
 
