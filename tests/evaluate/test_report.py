@@ -52,7 +52,7 @@ def pick(table: list[dict[str, str]], **wanted: object) -> list[dict[str, str]]:
 def test_files(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         *("report.html", "report.md", "tables.tex"),
-        *("cells.csv", "tasks.csv", "curves.csv", "claims.csv"),
+        *("cells.csv", "tasks.csv", "curves.csv", "claims.csv", "costs.csv"),
     }
 
 
@@ -60,8 +60,9 @@ def test_sections_in_order(folder: Path) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert titles == [
-        "The two claims",
+        "The two claims, in this toy world",
         "Score by target share",
+        "Samples",
         "Tasks",
         "What is held out",
         "Without the picture",
@@ -69,7 +70,6 @@ def test_sections_in_order(folder: Path) -> None:
         "What it forgot",
         "Controls",
         "All cells",
-        "Samples",
         "What it cost",
         "How to reproduce",
     ]

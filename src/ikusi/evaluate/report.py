@@ -8,6 +8,7 @@ script; its numbers are those of the CSV files beside it; a report of an incompl
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from ikusi.core.files import write_durably
@@ -30,6 +31,7 @@ def write_report(folder: Path, study: StudySummary) -> Path:
         "tasks.csv": csv_text(data.tasks),
         "curves.csv": csv_text(data.curves),
         "claims.csv": csv_text(claim_rows(data.verdicts)),
+        "costs.csv": csv_text([asdict(cost) for cost in study.costs]),
         "tables.tex": tex_tables(study, data),
         "report.md": markdown(study, data),
         "report.html": page(study, data),

@@ -6,19 +6,20 @@ content security policy that allows nothing but its own style and its own pictur
 
 from __future__ import annotations
 
-import base64
-import struct
+import math
+from collections import Counter
 from itertools import combinations
 
 from ikusi.core.files import show_bytes
 from ikusi.core.log import show_duration
 from ikusi.evaluate import report_plots as plots
 from ikusi.evaluate import report_sections as sections
-from ikusi.evaluate.report_data import MACRO, ReportData, Sample, StudySummary
+from ikusi.evaluate.report_data import MACRO, ReportData, StudySummary
 from ikusi.evaluate.report_markup import (
     NOTHING,
     Markup,
     figure,
+    folded,
     join,
     note,
     plots_beside,
@@ -27,30 +28,37 @@ from ikusi.evaluate.report_markup import (
     tag,
     with_bounds,
 )
+from ikusi.evaluate.report_samples import samples
 from ikusi.evaluate.report_style import CSS
-from ikusi.evaluate.results import CONTROLS, show_share
+from ikusi.evaluate.results import show_share
 from ikusi.evaluate.verdicts import CLAIMS, Verdict
 
 WHAT_THIS_IS = (
     "Text-only language models were taught to see, with different shares of their multimodal "
     "training data in {target} and the rest in {pivot}, and were then asked about pictures in both "
-    "languages. All of this happens in a toy world of emoji on coloured scenes, with tiny models: "
-    "it demonstrates the instrument, it does not replicate the paper."
+    "languages: what a paper asked of large models (arXiv:2511.09396). Here all of it happens in a "
+    "toy world of emoji on coloured scenes, with tiny models: it demonstrates the instrument, it "
+    "does not replicate the paper."
 )
 HOW_MEASURED = (
     "A score is the exact-match accuracy of generated answers, averaged over tasks. Bands and "
     "ranges are {confidence} intervals from a bootstrap over evaluation items, by scene, and over "
     "training seeds; with one seed they are about items only."
 )
+COST_WORDS = (
+    "Times are those of the finished steps, added up; several run side by side. A step that "
+    "several cells need is done once: “unshared” is how many there would be, and what they would "
+    "take, if each cell did all of its steps by itself."
+)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_SHOWN_ANSWERS = 8
 
 
 def page(study: StudySummary, data: ReportData) -> str:
     """Return the whole page."""
     chapters = [
-        ("claims", "The two claims", _claims(study, data)),
+        ("claims", "The two claims, in this toy world", _claims(study, data)),
         ("curves", "Score by target share", _curves(study, data)),
+        ("samples", "Samples", samples(study)),
         ("tasks", "Tasks", _tasks(study, data)),
         ("held-out", "What is held out", sections.held_out(study, data)),
         ("blind", "Without the picture", sections.blind(study, data)),
@@ -58,7 +66,6 @@ def page(study: StudySummary, data: ReportData) -> str:
         ("text", "What it forgot", sections.forgetting(study, data)),
         ("controls", "Controls", sections.controls(study, data)),
         ("cells", "All cells", _cells(study, data)),
-        ("samples", "Samples", _samples(study)),
         ("cost", "What it cost", _cost(study)),
         ("reproduce", "How to reproduce", _reproduce(study)),
     ]
@@ -70,6 +77,7 @@ def page(study: StudySummary, data: ReportData) -> str:
         tag("h1", study.title),
         _opening(study),
         contents,
+        _glance(study, data),
         *(tag("section", tag("h2", title), body, id=name) for name, title, body in there),
     )
     head = join(
@@ -104,6 +112,32 @@ def _opening(study: StudySummary) -> Markup:
     return join(*parts)
 
 
+def _glance(study: StudySummary, data: ReportData) -> Markup:
+    """Return the outcome in a line of boxes."""
+    if not data.cells:
+        return NOTHING
+    boxes: list[tuple[str, str, str]] = []
+    for number, claim in enumerate(CLAIMS, 1):
+        outcomes = Counter(v.outcome for v in data.verdicts if v.claim == claim)
+        words = ", ".join(
+            f"{outcome} {f'({count})' if len(outcomes) > 1 else ''}".strip()
+            for outcome, count in outcomes.items()
+        )
+        kind = next(iter(outcomes)).split()[0] if len(outcomes) == 1 else ""
+        boxes.append((f"Claim {number}", words or "nothing to compare yet", kind))
+    grid = [r for r in data.cells if not r["control"] and r["target_main"] is not None]
+    if grid:
+        best = max(grid, key=lambda row: row["target_main"])
+        words = f"{best['target_main']:.2f} ({best['backbone']}, {show_share(best['share'])})"
+        boxes.append((f"Best score in {study.language_name(study.target)}", words, ""))
+    boxes.append(("Cells", f"{len(study.cells)} of {study.expected_cells}", ""))
+    cards = (
+        tag("div", note(title), tag("strong", words), class_=f"verdict {kind}".strip())
+        for title, words, kind in boxes
+    )
+    return tag("div", *cards, class_="glance")
+
+
 def _claims(study: StudySummary, data: ReportData) -> Markup:
     rules, target = study.rules, study.language_name(study.target)
     place = {"language": study.target, "split": rules.split, "task": MACRO}
@@ -126,7 +160,8 @@ def _claims(study: StudySummary, data: ReportData) -> Markup:
     if scores:
         drawn["measured"] = figure(
             plots.score_curves(scores, data.backbones()),
-            f"The scores in {target} that this is about. Dashed: the most frequent answer.",
+            f"The scores in {target} that this is about. Dashed: always giving the most frequent "
+            "answer.",
         )
     parts: list[str] = []
     for number, (claim, words) in enumerate(CLAIMS.items(), 1):
@@ -145,9 +180,9 @@ def _claims(study: StudySummary, data: ReportData) -> Markup:
 
 def _verdict(verdict: Verdict) -> Markup:
     mark = {"supported": "✓ ", "contradicted": "✗ "}.get(verdict.outcome, "? ")
-    numbers = (
-        f"{verdict.quantity} = {verdict.value:.3f} ({verdict.lower:.3f} to {verdict.upper:.3f})"
-    )
+    numbers = f"{verdict.quantity} = {verdict.value:.3f}"
+    if math.isfinite(verdict.lower) and math.isfinite(verdict.upper):
+        numbers += f" ({verdict.lower:.3f} to {verdict.upper:.3f})"
     seeds = f"{verdict.seeds} seed{'s' * (verdict.seeds != 1)}"
     return tag(
         "div",
@@ -159,7 +194,7 @@ def _verdict(verdict: Verdict) -> Markup:
             tag("span", f" {verdict.bounds}, {seeds}", class_="note"),
             class_="figure",
         )
-        if verdict.seeds
+        if math.isfinite(verdict.value)
         else NOTHING,
         note(f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."),
         class_=f"verdict {verdict.outcome.split()[0]}",
@@ -199,93 +234,54 @@ def _tasks(study: StudySummary, data: ReportData) -> Markup:
             cells = (with_bounds(found.get((backbone, share, name))) for name in columns)
             body.append([backbone, show_share(share), *cells])
         head = ["backbone", "target share", *columns[:-1], "mean over tasks"]
-        parts += [tag("h3", study.language_name(language)), table(head, body)]
+        name = study.language_name(language)
+        numbers = table(head, body)
+        if language == study.target:
+            parts += [tag("h3", name), numbers]
+        else:
+            parts.append(folded(name, numbers))
     return join(*parts)
 
 
 def _cells(study: StudySummary, data: ReportData) -> Markup:
-    splits = ("main", "wording", "design", "probe", "text_before", "text_after")
-    columns = [
-        (f"{who}_{split}", f"{code} {split.replace('_', ' ')}")
-        for who, code in (("target", study.target), ("pivot", study.pivot))
-        for split in splits
-        if any(row[f"{who}_{split}"] is not None for row in data.cells)
-    ]
+    wanted = {
+        "target_main": f"{study.target}",
+        "target_wording": "held-out wordings",
+        "target_design": "second design",
+        "target_probe": "pictured in pivot only",
+        "target_blank": "blank picture",
+        "target_text_before": "text before",
+        "target_text_after": "text after",
+        "pivot_main": f"{study.pivot}",
+    }
+    columns = {
+        name: title
+        for name, title in wanted.items()
+        if any(row[name] is not None for row in data.cells)
+    }
     controlled = any(row["control"] for row in data.cells)
-    head = ["backbone", *["control"] * controlled, "target share", "seed"]
-    head += [title for _, title in columns]
+    head = ["backbone", *["control"] * controlled, "target share", "seed", *columns.values()]
     body = [
         [
             row["backbone"],
-            *[CONTROLS.get(row["control"], "")] * controlled,
+            *[row["control"].removeprefix("target_").replace("_", " ")] * controlled,
             show_share(row["share"]),
             str(row["seed"]),
-            *(score(row[name]) for name, _ in columns),
+            *(score(row[name]) for name in columns),
             f"{row['supervised_tokens']:,}",
             f"{row['seconds']:.0f}",
-            tag("small", row["address"]),
         ]
         for row in data.cells
     ]
-    head += ["supervised tokens", "seconds", "address"]
-    files = (
-        "The numbers: cells.csv (this table), tasks.csv (by task), curves.csv (the plots, seeds "
-        "together), claims.csv (the verdicts). Scores are means over tasks."
+    head += ["supervised tokens", "seconds"]
+    words = (
+        f"Means over tasks: {study.target} and {study.pivot} are the languages on new "
+        f"compositions; the columns between them are in {study.target}, too. Seconds: both "
+        "stages and the evaluation. The files beside this page have every number: cells.csv (this "
+        "table, both languages), tasks.csv, curves.csv (the plots, seeds together), claims.csv and "
+        "costs.csv."
     )
-    return join(note(files), table(head, body, 1 + controlled))
-
-
-def _samples(study: StudySummary) -> Markup:
-    cards = [_sample(study, sample) for sample in study.samples]
-    return tag("div", *cards, class_="samples") if cards else NOTHING
-
-
-def _sample(study: StudySummary, sample: Sample) -> Markup:
-    answers = [
-        tag(
-            "tr",
-            tag("td", label),
-            tag("td", "✓ " if right else "✗ ", _said(answer), class_="yes" if right else "no"),
-        )
-        for label, (answer, right) in sample.answers.items()
-    ]
-    shown, hidden = answers[:_SHOWN_ANSWERS], answers[_SHOWN_ANSWERS:]
-    more = (
-        tag("details", tag("summary", f"{len(hidden)} more cells"), tag("table", *hidden))
-        if hidden
-        else NOTHING
-    )
-    return tag(
-        "div",
-        _picture(sample.picture),
-        tag("p", tag("bdi", sample.question, lang=sample.language), class_="q"),
-        tag(
-            "p",
-            f"{study.language_name(sample.language)}; right is: ",
-            tag("bdi", sample.gold, lang=sample.language),
-            class_="note",
-        ),
-        tag("table", *shown),
-        more,
-        class_="sample",
-    )
-
-
-def _said(answer: str) -> Markup:
-    return tag("bdi", answer) if answer.strip() else tag("i", "nothing")
-
-
-def _picture(data: bytes) -> Markup:
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
-        kind, width = "png", struct.unpack(">I", data[16:20])[0]
-    elif data[:3] == b"\xff\xd8\xff":
-        kind, width = "jpeg", 0
-    elif not data:
-        return NOTHING
-    else:
-        return note("(a picture that cannot be shown)")
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return tag("img", src=source, alt="the picture", class_="large" if width > 192 else None)
+    return join(note(words), table(head, body, 1 + controlled, style="dense"))
 
 
 def _cost(study: StudySummary) -> Markup:
@@ -294,6 +290,7 @@ def _cost(study: StudySummary) -> Markup:
     body = [
         [
             cost.kind,
+            "encoder and backbones" if cost.before_cells else "cells",
             f"{cost.done} of {cost.steps}" if cost.done < cost.steps else f"{cost.steps}",
             f"{cost.users}",
             show_duration(cost.seconds),
@@ -301,11 +298,28 @@ def _cost(study: StudySummary) -> Markup:
         ]
         for cost in study.costs
     ]
-    head = ["step", "done", "without sharing", "time", "without sharing"]
-    parts = [table(head, body)]
+    head = ["step", "for", "steps", "unshared", "time", "unshared"]
+    parts = [note(COST_WORDS), table(head, body, 2), tag("p", cost_sentence(study))]
     if study.peak_memory_bytes is not None:
         parts.append(tag("p", f"Peak memory of a step: {show_bytes(study.peak_memory_bytes)}."))
     return join(*parts)
+
+
+def cost_sentence(study: StudySummary) -> str:
+    """Return what the study took, and what sharing saved, in words."""
+    first = sum(cost.seconds for cost in study.costs if cost.before_cells)
+    cells = [cost for cost in study.costs if not cost.before_cells]
+    shared, alone = (sum(getattr(c, n) for c in cells) for n in ("seconds", "unshared_seconds"))
+    words = (
+        f"In all {show_duration(first + shared)} of one process: {show_duration(first)} for the "
+        f"encoder and the backbones, {show_duration(shared)} for the cells after them."
+    )
+    if alone > 0:
+        words += (
+            f" Had each cell done all of its steps by itself, those would have taken "
+            f"{show_duration(alone)}: sharing left {shared / alone:.0%} of it."
+        )
+    return words
 
 
 def _reproduce(study: StudySummary) -> Markup:

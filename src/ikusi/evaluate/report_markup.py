@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from ikusi.evaluate.report_data import Row
 from ikusi.evaluate.results import show_share
@@ -69,6 +70,11 @@ def plots_beside(figures: Sequence[Markup]) -> Markup:
     return tag("div", *figures, class_="plots") if figures else NOTHING
 
 
+def folded(title: str, body: Markup) -> Markup:
+    """Return what is shown on a click."""
+    return tag("details", tag("summary", title), body) if body else NOTHING
+
+
 def note(text: str) -> Markup:
     """Return a paragraph of small print."""
     return tag("p", text, class_="note")
@@ -79,21 +85,27 @@ def table(
     body: Iterable[Sequence[str]],
     text_columns: int = 1,
     *,
-    narrow: bool = False,
+    style: Literal["", "narrow", "dense"] = "",
 ) -> Markup:
     """Return a table that scrolls by itself; the first `text_columns` are words, not numbers.
 
-    `narrow` puts the bounds of a number under it.
+    `narrow` puts the bounds of a number under it, `dense` makes room for many columns.
+    Words that repeat those above are not shown again.
     """
 
-    def row(element: str, cells: Sequence[str]) -> Markup:
-        sides = ("t" if place < text_columns else None for place in range(len(cells)))
-        made = (tag(element, cell, class_=side) for cell, side in zip(cells, sides, strict=True))
+    def row(element: str, cells: Sequence[str], above: Sequence[str] = ()) -> Markup:
+        made = []
+        again = bool(above)
+        for place, cell in enumerate(cells):
+            again = again and place < text_columns - 1 and cell == above[place]
+            side = "t" if place < text_columns else None
+            made.append(tag(element, cell, class_="t again" if again else side))
         return tag("tr", *made)
 
-    rows = [row("td", cells) for cells in body]
+    listed = list(body)
+    rows = [row("td", cells, above) for above, cells in zip([(), *listed], listed, strict=False)]
     inner = tag("table", tag("thead", row("th", head)), tag("tbody", *rows))
-    return tag("div", inner, class_="scroll narrow" if narrow else "scroll")
+    return tag("div", inner, class_=f"scroll {style}".strip())
 
 
 def table_by_share(
@@ -114,7 +126,7 @@ def table_by_share(
             body.append([*words, *(with_bounds(here.get(s), signed=signed) for s in shares)])
     if not body:
         return NOTHING
-    return table([*head, *map(show_share, shares)], body, len(head), narrow=True)
+    return table([*head, *map(show_share, shares)], body, len(head), style="narrow")
 
 
 def with_bounds(row: Row | None, *, signed: bool = False) -> Markup:

@@ -16,6 +16,7 @@ from ikusi.evaluate.report_markup import (
     Markup,
     clean,
     figure,
+    folded,
     join,
     note,
     plots_beside,
@@ -26,6 +27,7 @@ from ikusi.evaluate.report_markup import (
 from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
 
 HELD_OUT = ("main", "wording", "design", "probe")
+NUMBERS = "The numbers, in both languages"
 BLIND = ("main", "blank", "shuffled")
 
 
@@ -46,7 +48,7 @@ def held_out(study: StudySummary, data: ReportData) -> Markup:
     }
     numbers = table_by_share(["language", "items", "backbone"], lines)
     figures = _by_split(study, data, HELD_OUT)
-    return join(intro, plots_beside(figures), numbers) if figures else NOTHING
+    return join(intro, plots_beside(figures), folded(NUMBERS, numbers)) if figures else NOTHING
 
 
 def blind(study: StudySummary, data: ReportData) -> Markup:
@@ -69,7 +71,7 @@ def blind(study: StudySummary, data: ReportData) -> Markup:
         for backbone in data.backbones()
     }
     numbers = table_by_share(["language", "what", "backbone"], lines, signed=True)
-    return join(intro, plots_beside(_by_split(study, data, BLIND)), numbers)
+    return join(intro, plots_beside(_by_split(study, data, BLIND)), folded(NUMBERS, numbers))
 
 
 def fidelity(study: StudySummary, data: ReportData) -> Markup:
@@ -121,7 +123,7 @@ def forgetting(study: StudySummary, data: ReportData) -> Markup:
     return join(
         note(intro),
         plots_beside(figures),
-        table_by_share(["language", "backbone", "when"], lines),
+        folded(NUMBERS, table_by_share(["language", "backbone", "when"], lines)),
     )
 
 

@@ -38,6 +38,9 @@ th { font-weight: 600; color: var(--muted); }
 thead th { vertical-align: bottom; white-space: normal; }
 th.t, td.t { text-align: left; }
 td.t { white-space: normal; min-width: 5rem; max-width: 14rem; }
+td.again { color: transparent; white-space: nowrap; max-width: 5rem; overflow: hidden; }
+.dense table { font-size: 0.8rem; } .dense td, .dense th { padding: 0.2rem 0.45rem; }
+.dense td.t { white-space: nowrap; max-width: none; }
 .narrow td small { display: block; }
 td small { color: var(--muted); font-size: 0.82em; }
 tbody tr:hover { background: var(--raised); }
@@ -51,15 +54,24 @@ th:first-child, td:first-child { padding-left: 0.2rem; }
 .supported { border-left-color: var(--good); } .supported strong { color: var(--good); }
 .contradicted { border-left-color: var(--bad); } .contradicted strong { color: var(--bad); }
 .figure { font-variant-numeric: tabular-nums; }
+.sample { min-width: 0; }
+.glance { display: grid; gap: 0.8rem; margin: 1.2rem 0 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); }
 .samples { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
 .sample { border: 1px solid var(--line); border-radius: 6px; padding: 0.8rem;
   break-inside: avoid; }
-.sample img { width: 12rem; max-width: 100%; image-rendering: pixelated; border-radius: 4px;
+.asked { display: flex; gap: 0.9rem; } .asked > div { min-width: 0; }
+.task { color: var(--muted); border: 1px solid var(--line); border-radius: 1rem;
+  padding: 0 0.6rem; font-size: 0.78rem; display: inline-block; }
+.sample img { width: 8.5rem; flex: none; align-self: flex-start;
+  image-rendering: pixelated; border-radius: 4px;
   display: block; background: var(--raised); }
 .sample img.large { image-rendering: auto; }
-.sample .q { font-weight: 600; margin: 0.6rem 0 0.1rem; }
+.sample .q { font-weight: 600; margin: 0.4rem 0 0.1rem; white-space: pre-line; }
+.sample .note { margin: 0 0 0.4rem; white-space: pre-line; }
 .sample table { font-size: 0.82rem; width: 100%; margin-top: 0.5rem; }
+.sample th { text-align: left; padding: 0.15rem 0.4rem 0.15rem 0; }
 .sample td { white-space: normal; padding: 0.15rem 0.4rem 0.15rem 0; text-align: left;
   vertical-align: top; }
 .yes { color: var(--good); } .no { color: var(--bad); }
@@ -74,6 +86,7 @@ details { margin: 0.8rem 0; } summary { cursor: pointer; color: var(--link); }
     --raised: #fff; --link: #000; --good: #146c3a; --bad: #b3261e; --c1: #0072b2; --c2: #d55e00;
     --c3: #00855f; --c4: #9a4d8e; --c5: #8a7000; --c6: #77808c; }
   body { max-width: none; font-size: 10pt; padding: 0; } nav { display: none; }
-  .scroll { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: 0.15rem 0.35rem; }
+  td.again { color: inherit; } .scroll { overflow: visible; }
+  table { font-size: 7.5pt; } th, td { padding: 0.15rem 0.35rem; }
   h2 { break-after: avoid; } pre { white-space: pre-wrap; } }
 """

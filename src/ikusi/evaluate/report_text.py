@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from ikusi.core.files import show_bytes
 from ikusi.evaluate.report_data import MACRO, ReportData, Row, StudySummary
-from ikusi.evaluate.report_html import HOW_MEASURED, WHAT_THIS_IS
+from ikusi.evaluate.report_html import COST_WORDS, HOW_MEASURED, WHAT_THIS_IS, cost_sentence
 from ikusi.evaluate.report_markup import clean
 from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
 from ikusi.evaluate.verdicts import CLAIMS, Verdict
@@ -100,7 +100,7 @@ def markdown(study: StudySummary, data: ReportData) -> str:
             for c in study.costs
         ]
         head = ["kind", "steps", "steps unshared", "seconds", "seconds unshared"]
-        parts += ["## What it cost", _md_table(head, rows)]
+        parts += ["## What it cost", COST_WORDS, _md_table(head, rows), cost_sentence(study)]
         if study.peak_memory_bytes is not None:
             parts.append(f"Peak memory of a step: {show_bytes(study.peak_memory_bytes)}.")
     if study.reproduce:
