@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.world.worlds import PAIRS, vocabulary_of, voices_of, wording_of
 
+from ikusi.core.seeds import rng_for
 from ikusi.core.types import Image, Record
 from ikusi.world.grammar import MAX_THINGS, TEXT_TASKS, VISUAL_TASKS, can_ask
 from ikusi.world.scene import SIDES, Scene
 from ikusi.world.source import (
     MAX_TURNS,
     TRAIN_SETS,
+    make_scene,
     training_questions,
     training_records,
     training_scene,
@@ -99,6 +103,31 @@ def test_no_training_scene_shows_an_unseen_pair_and_ids_are_unique(set_name: str
         assert all(world.unseen_colour[emoji] != scene.colour for emoji in scene.emojis)
     allowed = {"probe": world.probe, "backbone": world.all}.get(set_name, world.paired)
     assert set(shown) == set(allowed)  # the target's pictures never show the probe
+
+
+@given(
+    st.sampled_from([(24, 0), (24, 2), (60, 12)]),
+    st.integers(1, 9),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 999),
+)
+def test_a_scene_keeps_its_promises_however_small_the_world(
+    size: tuple[int, int], wanted: int, side: bool, unseen: bool, probe: bool, seed: int
+) -> None:
+    world = vocabulary_of("en", "eu", *size)
+    concepts = world.probe if probe and world.probe else world.paired
+    scene = make_scene(
+        "x", concepts, world, rng_for(seed), num_things=wanted, on_a_side=side, unseen=unseen
+    )
+    assert 1 <= len(scene.things) <= wanted
+    assert set(scene.emojis) <= set(concepts)
+    assert len(set(scene.emojis)) == len({thing.cell for thing in scene.things})
+    assert all((world.unseen_colour[e] == scene.colour) == unseen for e in scene.emojis)
+    assert not side or any(thing.cell in SIDES.values() for thing in scene.things)
+    if not unseen and not probe:
+        assert len(scene.things) == wanted
 
 
 def test_scenes_depend_on_the_set_and_the_seed_and_can_be_asked_about() -> None:
