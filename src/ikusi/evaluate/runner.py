@@ -19,7 +19,7 @@ from ikusi.batch.loader import collate
 from ikusi.core.log import track
 from ikusi.core.seeds import rng_for
 from ikusi.core.types import ImageRef, Record
-from ikusi.evaluate.fidelity import Lexicon, normal, right_elsewhere
+from ikusi.evaluate.fidelity import Fidelity, normal, right_elsewhere
 from ikusi.model.checkpoint import Checkpoint
 from ikusi.model.generate import continue_prompts
 
@@ -32,7 +32,7 @@ def answer_items(
     records: Sequence[Record],
     split: str,
     gold: Mapping[str, Mapping[str, str]],
-    lexicon: Lexicon,
+    fidelity: Fidelity,
     features: FeatureTable | None,
     *,
     batch_size: int,
@@ -45,7 +45,7 @@ def answer_items(
         records: items; the last turn is the accepted answer.
         split: what the rows are filed under.
         gold: group and task -> language -> accepted answer, for answers in the wrong language.
-        lexicon: of the two languages.
+        fidelity: tells the language of an answer.
         features: of the pictures, or None for text-only items.
         batch_size: prompts in a batch.
         max_new_tokens: answers are cut there.
@@ -91,7 +91,7 @@ def answer_items(
                     "answer": text,
                     "gold": expected,
                     "correct": normal(text) == normal(expected),
-                    "said": lexicon.said(text),
+                    "said": fidelity.said(text),
                     "right_elsewhere": right_elsewhere(
                         text, gold[f"{record.group}/{record.task}"], record.language
                     ),
@@ -115,20 +115,27 @@ def gold_of(records: Sequence[Record]) -> dict[str, dict[str, str]]:
 
 def with_blank(records: Sequence[Record]) -> list[Record]:
     """Return the items with a picture that shows nothing."""
-    return [replace(record, images=(ImageRef(sha256=BLANK),)) for record in records]
+    blank = ImageRef(sha256=BLANK)
+    return [replace(record, images=(blank,) * len(record.images)) for record in records]
 
 
 def with_shuffled(records: Sequence[Record]) -> list[Record]:
-    """Return the items with the picture of another item of the same task."""
-    by_task: dict[tuple[str, str], list[Record]] = {}
+    """Return the items with the picture of another item of the same task.
+
+    A task with one picture alone has no other, and is left out.
+    """
+    pictures: dict[str, dict[tuple[ImageRef, ...], int]] = {}
     for record in records:
-        by_task.setdefault((record.language, record.task), []).append(record)
+        seen = pictures.setdefault(record.task, {})
+        seen.setdefault(record.images, len(seen))
     shuffled = []
-    for (_, task), items in by_task.items():
-        # A seeded rotation: no item keeps its picture, and both languages get the same one.
-        shift = int(rng_for("shuffled", task).integers(1, max(2, len(items))))
-        for index, record in enumerate(items):
-            shuffled.append(replace(record, images=items[(index + shift) % len(items)].images))
+    for record in records:
+        places = pictures[record.task]
+        if len(places) > 1:
+            # A seeded rotation: no item keeps its picture, and both languages get the same one.
+            shift = int(rng_for("shuffled", record.task).integers(1, len(places)))
+            other = (places[record.images] + shift) % len(places)
+            shuffled.append(replace(record, images=list(places)[other]))
     return shuffled
 
 

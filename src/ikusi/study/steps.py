@@ -7,6 +7,7 @@ nothing else that could change its output; its `version` changes when its output
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from ikusi.core.types import Record
 from ikusi.data.images import ImageReader, ImageWriter
 from ikusi.languages.pack import load_pack
 from ikusi.train.settings import TrainSettings
-from ikusi.world.grammar import Voice
+from ikusi.world.grammar import LETTERS, Voice
 from ikusi.world.items import make_items
 from ikusi.world.scene import SIDE_PX, Design, Scene, draw
 from ikusi.world.source import training_records, training_scene
@@ -364,6 +365,7 @@ def evaluate(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[st
     from PIL import Image
 
     from ikusi.batch.features import FeatureTable, encode_pictures
+    from ikusi.evaluate.fidelity import Fidelity, measure_identification
     from ikusi.evaluate.results import write_results
     from ikusi.evaluate.runner import (
         BLANK,
@@ -377,7 +379,7 @@ def evaluate(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[st
     checkpoint = load_checkpoint(inputs["model"].path / MODEL)
     checkpoint.model.train(False)
     vocabulary = vocabulary_of(config["world"])
-    lexicon = _lexicon(voices(config["world"], vocabulary))
+    by_language = voices(config["world"], vocabulary)
     features: FeatureTable | None = None
     if checkpoint.image_processor is not None:
         blank = encode_pictures(
@@ -387,15 +389,20 @@ def evaluate(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[st
             lambda _: Image.fromarray(np.full((SIDE_PX, SIDE_PX, 3), 128, dtype=np.uint8)),
         )
         features = picture_features(checkpoint, inputs).join(blank)
-    rows: list[dict[str, Any]] = []
-    for split in config["splits"]:
-        if features is None and split != "text":
-            continue
-        records = [
+    items = {
+        split: [
             record
-            for language in (config["world"]["pivot"], config["world"]["target"])
+            for language in by_language
             for record in read_records(inputs[f"items-{split}@{language}"].path / RECORDS)
         ]
+        for split in config["splits"]
+        if features is not None or split == "text"
+    }
+    pivot, target = (voice.pack for voice in by_language.values())
+    confusion = measure_identification(target, pivot, itertools.chain(*items.values()))
+    fidelity = Fidelity(_lexicon(by_language), confusion)
+    rows: list[dict[str, Any]] = []
+    for split, records in items.items():
         gold = gold_of(records)
         variants = [(split, records)]
         if split == "main" and config["blind"]:
@@ -408,7 +415,7 @@ def evaluate(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[st
                     asked,
                     name,
                     gold,
-                    lexicon,
+                    fidelity,
                     features,
                     batch_size=config["batch_size"],
                     max_new_tokens=config["max_new_tokens"],
@@ -416,7 +423,8 @@ def evaluate(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[st
             )
     rows.sort(key=lambda row: row["sample_id"])
     count = write_results(out / "results.parquet", rows)
-    return {"samples": count, "correct": sum(row["correct"] for row in rows) / max(1, count)}
+    correct = sum(row["correct"] for row in rows) / max(1, count)
+    return {"samples": count, "correct": correct, "identification": confusion.to_plain()}
 
 
 def _first_per_task(records: list[Record], count: int) -> list[Record]:
@@ -440,7 +448,8 @@ def _lexicon(by_language: Mapping[str, Voice]) -> Any:
         numbers = [form for forms in pack.numbers for form in forms]
         words = [*pack.terms.colours.values(), *pack.terms.sides.values()]
         words += [*pack.terms.kinds.values(), *pack.yes_no.yes, *pack.yes_no.no]
-        return [*voice.names.values(), *numbers, *map(_first_form, words), pack.caption_answer]
+        written = [*voice.names.values(), *map(_first_form, words), pack.caption_answer]
+        return [*written, *numbers, *LETTERS]
 
     return Lexicon(texts(target), texts(pivot))
 
@@ -467,6 +476,6 @@ STEPS: dict[str, tuple[int, StepFunction]] = {
     "text": (1, train_text),
     "align": (1, train_stage),
     "instruct": (1, train_stage),
-    "evaluate": (1, evaluate),
+    "evaluate": (2, evaluate),
 }
 """Kind of step -> its version and its function."""
