@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,16 @@ def test_a_projector_that_is_not_ours(activation: str, tmp_path: Path) -> None:
     save_checkpoint(found, tmp_path / "again")
     again = load_checkpoint(tmp_path / "again").model.model.multi_modal_projector
     assert torch.equal(again(features), connector(features))
+
+
+def test_a_template_that_only_the_processor_has(tmp_path: Path) -> None:
+    """As in LLaVA 1.5's folder on the hub."""
+    made = tiny.checkpoint()
+    save_checkpoint(made, tmp_path)
+    template = made.tokenizer.chat_template
+    (tmp_path / "chat_template.jinja").unlink()
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    assert load_checkpoint(tmp_path).tokenizer.chat_template == template
 
 
 def test_plain_transformers_refuses_a_pixel_shuffle_folder(tmp_path: Path) -> None:
