@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ikusi.core.config import (
     Settings,
@@ -26,6 +26,7 @@ from ikusi.core.errors import ConfigError, suggest
 from ikusi.data.mix import MixtureSettings
 from ikusi.evaluate.verdicts import VerdictRules
 from ikusi.languages.pack import find_pack, load_pack
+from ikusi.languages.parts import KINDS
 from ikusi.train.settings import TrainSettings
 
 ConnectorKind = Literal["linear", "mlp", "pixel-shuffle"]
@@ -56,6 +57,14 @@ class WorldSettings(Settings):
     """Evaluation items per task, language and split."""
     eval_seed: int = 1
     """Of the evaluation items. Recipes are chosen on another one than studies report."""
+
+    @field_validator("kinds")
+    @classmethod
+    def _check_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in kinds:
+            if kind not in KINDS:
+                raise ValueError(f"no kind {kind!r}. {suggest(kind, KINDS)}")
+        return kinds
 
 
 class TokenizerSettings(Settings):
