@@ -420,6 +420,10 @@ def test_gc_removes_what_no_link_reaches(store: Store, tmp_path: Path) -> None:
     store.link(link, mix)
     with pytest.raises(RuntimeError):
         store.build(spec(seed=5), lambda folder: (_ for _ in ()).throw(RuntimeError("no")))
+    cache = store.root / ".features"
+    cache.mkdir()
+    for name in ("whole.features", "killed.tmp"):
+        (cache / name).write_text("x")
     # All artifacts were used a moment ago, and somebody may go on with the unfinished one.
     assert store.gc() == []
     planned = store.gc(dry_run=True, unused_seconds=0)
@@ -427,7 +431,8 @@ def test_gc_removes_what_no_link_reaches(store: Store, tmp_path: Path) -> None:
     removed = store.gc(unused_seconds=0)
     assert planned == removed
     assert store.ls() == [data, mix]
-    assert {g.path for g in removed} >= {loose.path, model.path}
+    assert {g.path for g in removed} >= {loose.path, model.path, cache / "killed.tmp"}
+    assert [path.name for path in cache.iterdir()] == ["whole.features"]
     assert sum(g.bytes for g in removed) > 10
     assert store.gc(unused_seconds=0) == []
     link.unlink()

@@ -5,6 +5,7 @@
     <store>/.partial/<kind>-<hash16>/ one in the making; its `.work` folder outlives a kill
     <store>/.leases/  who is at work on what
     <store>/.corrupt/ what did not match its hash
+    <store>/.features/ vision features of pictures: a cache, which may be deleted at any time
     <store>/roots/    which links protect artifacts from clearing up
 
 Contract: what `open` and `build` return is whole and matches its manifest. Two processes that

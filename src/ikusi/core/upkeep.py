@@ -28,7 +28,7 @@ class Usage:
     """What one kind of thing takes in the store."""
 
     kind: str
-    """A kind of artifact, or `.partial` or `.corrupt`."""
+    """A kind of artifact, or `.partial`, `.corrupt` or `.features`."""
     count: int
     bytes: int
 
@@ -55,12 +55,12 @@ class Garbage:
 
 
 def usage(store: Store) -> list[Usage]:
-    """Return what each kind takes, sorted by name, then `.partial` and `.corrupt`."""
+    """Return what each kind takes, sorted by name, then what is no artifact."""
     kinds: dict[str, list[int]] = {}
     for artifact in store.ls():
         kinds.setdefault(artifact.kind, []).append(artifact.manifest.bytes)
     found = [Usage(kind, len(sizes), sum(sizes)) for kind, sizes in sorted(kinds.items())]
-    for name in (".partial", ".corrupt"):
+    for name in (".partial", ".corrupt", ".features"):
         sizes = [files.size_of(path) for path in _entries(store.root / name)]
         if sizes:
             found.append(Usage(name, len(sizes), sum(sizes)))
@@ -124,6 +124,9 @@ def _leftovers(store: Store, oldest_kept: float) -> Iterator[Garbage]:
         yield Garbage(folder, "damaged", files.size_of(folder))
     for folder in _entries(store.root / ".trash"):
         yield Garbage(folder, "not yet removed", files.size_of(folder))
+    for file in _entries(store.root / ".features"):
+        if file.suffix == ".tmp" and _modified(file) < oldest_kept:
+            yield Garbage(file, "unfinished", files.size_of(file))
     for folder in _entries(store.root / ".partial"):
         at_work = is_live(store.root / ".leases" / folder.name)
         if not at_work and _last_written(folder) < oldest_kept:
