@@ -174,7 +174,7 @@ def _throw_away(store: Store, path: Path) -> None:
         lease = Lease(path)
         if lease.try_acquire():
             lease.discard()
-    elif kind in (".trash", "roots", ".leases"):
+    elif kind in (".trash", "roots", ".leases", ".features"):
         files.remove(path)
     else:
         _move_and_remove(store, path)
