@@ -147,6 +147,11 @@ def make_study(
         ],
         reproduce=["pip install ikusi", "ikusi study quickstart"],
         notes=["Left out for lack of wordings: kind (add 3 sentences to cy.yaml)."],
+        long_answers_by="lexicon",
+        confusion={
+            "target": {"target": 41, "pivot": 1, "neither": 8},
+            "pivot": {"target": 0, "pivot": 23, "neither": 27},
+        },
         vocabulary="132 concepts, 8 colours, 1 to 4 things on a 3x3 scene.",
     )
 

@@ -99,6 +99,11 @@ class StudySummary:
     """What a reader must know, such as the tasks left out for lack of wordings."""
     vocabulary: str = ""
     """The world and its vocabulary in words."""
+    long_answers_by: str = ""
+    """What judges the language of answers too long for the lexicon: `lexicon`, if it is this too,
+    or `identification`; empty where it is not known."""
+    confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """`target`, `pivot` -> how many of its accepted long answers identification took for which."""
     protocol: str = ""
     """On what the recipe was chosen, and on what the study reports, in words."""
 

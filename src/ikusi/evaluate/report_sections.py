@@ -27,6 +27,7 @@ from ikusi.evaluate.report_markup import (
 from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
 
 HELD_OUT = ("main", "wording", "design", "probe")
+_TAKEN_FOR = ("target", "pivot", "neither")
 NUMBERS = "The numbers, in both languages"
 BLIND = ("main", "blank", "shuffled")
 
@@ -79,8 +80,8 @@ def fidelity(study: StudySummary, data: ReportData) -> Markup:
     names = {
         "said_target": clean(study.language_name(study.target)),
         "said_pivot": clean(study.language_name(study.pivot)),
-        "said_both": "in both lexicons",
-        "said_neither": "in neither",
+        "said_both": "both",
+        "said_neither": "neither",
     }
     figures = []
     lines: dict[tuple[str, ...], Sequence[Row]] = {}
@@ -97,11 +98,27 @@ def fidelity(study: StudySummary, data: ReportData) -> Markup:
     if not figures:
         return NOTHING
     return join(
-        note("Whose lexicon the answers to new compositions are in, as shares of all answers."),
+        note("In which language the answers to new compositions are, as shares of all answers."),
         plots_beside(figures),
         note("Right content in the wrong language, share of all answers, by target share:"),
         table_by_share(["asked in", "backbone"], lines),
+        _judged_by(study),
     )
+
+
+def _judged_by(study: StudySummary) -> Markup:
+    """Tell how the language of an answer was found, with the measured confusion."""
+    if not study.long_answers_by:
+        return NOTHING
+    words = f"Short answers are judged by the two lexicons, long ones by {study.long_answers_by}"
+    words += ": what identification takes the accepted long answers for, in numbers of texts."
+    names = {"target": study.language_name(study.target), "pivot": study.language_name(study.pivot)}
+    head = ["accepted answers in", *(names.get(said, said) for said in _TAKEN_FOR)]
+    body = [
+        [names.get(side, side), *(str(counts.get(said, 0)) for said in _TAKEN_FOR)]
+        for side, counts in study.confusion.items()
+    ]
+    return join(note(words), table(head, body) if body else NOTHING)
 
 
 def forgetting(study: StudySummary, data: ReportData) -> Markup:

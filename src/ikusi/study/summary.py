@@ -9,8 +9,9 @@ from __future__ import annotations
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,6 +69,7 @@ class Summariser:
         recipe = self.plan.recipe
         there = [cell for cell in self.plan.cells if self.artifact(cell.results) is not None]
         cells = {id(cell): self._cell(cell) for cell in there}
+        judged = self._identification(there)
         return StudySummary(
             title=recipe.title or recipe.name,
             target=recipe.target,
@@ -85,6 +87,8 @@ class Summariser:
             notes=list(_notes(recipe)),
             vocabulary=_world_in_words(recipe),
             protocol=_protocol(recipe),
+            long_answers_by=judged.get("long_answers_judged_by", ""),
+            confusion=judged.get("counts", {}),
         )
 
     def artifact(self, address: str) -> Artifact | None:
@@ -147,6 +151,15 @@ class Summariser:
                 if artifact is not None
             ),
         )
+
+    def _identification(self, cells: Sequence[CellPlan]) -> Mapping[str, Any]:
+        """Return how the language of answers was found: the same for all cells."""
+        for cell in cells:
+            artifact = self.artifact(cell.results)
+            if artifact is not None and "identification" in artifact.stats:
+                found: Mapping[str, Any] = artifact.stats["identification"]
+                return found
+        return {}
 
     def _costs(self) -> list[Cost]:
         """Return what the finished steps of each kind took, and would have taken unshared."""
