@@ -123,7 +123,7 @@ class Store:
             raise CorruptArtifact(f"{error.filename}: is missing.") from None
         except CorruptArtifact as error:
             raise CorruptArtifact(
-                f"{error} Run the step again to rebuild {artifact.address}."
+                f"{error} Run its study again to rebuild {artifact.address}."
             ) from None
         try:
             os.utime(artifact.path / MANIFEST)  # tells clearing up when it was last used
