@@ -123,7 +123,8 @@ def ask_about(scene: Scene, voice: Voice, seed: int) -> tuple[str, str]:
     """Return a question of the world about a scene, and the answer that the scene gives."""
     rng = rng_for("ask", "question", seed)
     tasks = _tasks(scene, voice)
-    asked = make_question(tasks[int(rng.integers(len(tasks)))], scene, voice.vocabulary, rng)
+    task, vocabulary = tasks[int(rng.integers(len(tasks)))], voice.vocabulary
+    asked = make_question(task, scene, vocabulary, rng, vocabulary.paired)
     text = voice.ask(asked, "train", rng)
     assert text is not None, "a task that is ready has a wording"
     return text, voice.caption(scene) if asked.task == "caption" else voice.answer(asked)

@@ -173,6 +173,7 @@ class Chain:
             "vision": "world/encoder",
             "connector": "linear",
             "scale": 2,
+            "feature_layer": -2,
             "llm": "world/pivot",
         }
         config = {"stage": "align", "train": TRAIN, "seed": 0, "model": model}

@@ -77,7 +77,7 @@ def test_the_answer_is_what_the_scene_shows(task: str, pivot: str, target: str) 
     for scene in some_scenes(vocabulary.paired, 40) + some_scenes(vocabulary.probe, 12):
         if not can_ask(task, scene):
             continue
-        asked = question(task, scene, vocabulary, rng_for("ask", scene.id))
+        asked = question(task, scene, vocabulary, rng_for("ask", scene.id), vocabulary.all)
         for voice in voices_of(pivot, target):
             for pool in POOLS:
                 text = voice.ask(asked, pool, rng_for("words", scene.id))
@@ -126,7 +126,7 @@ def test_yes_and_no_and_the_letters_are_drawn_evenly() -> None:
     rng = rng_for("even")
     scenes = [scene for scene in some_scenes(vocabulary.paired, 4) if can_ask("choice", scene)]
     asked = {
-        task: [question(task, scenes[0], vocabulary, rng) for _ in range(2000)]
+        task: [question(task, scenes[0], vocabulary, rng, vocabulary.paired) for _ in range(2000)]
         for task in ("exists", "choice")
     }
     assert is_even(Counter(str(q.answer) for q in asked["exists"]), 2)
@@ -141,8 +141,9 @@ def test_the_probe_is_asked_beside_the_probe_so_that_its_names_give_nothing_away
     scene = next(s for s in some_scenes(vocabulary.probe, 4) if can_ask("choice", s))
     for number in range(40):
         rng = rng_for("probe", number)
-        assert set(question("choice", scene, vocabulary, rng).options) <= set(vocabulary.probe)
-        assert question("exists", scene, vocabulary, rng).about in vocabulary.probe
+        probe = vocabulary.probe
+        assert set(question("choice", scene, vocabulary, rng, probe).options) <= set(probe)
+        assert question("exists", scene, vocabulary, rng, probe).about in probe
 
 
 @pytest.mark.parametrize(("pivot", "target"), PAIRS)

@@ -79,7 +79,12 @@ class Checkpoint:
 
 
 def join_parts(
-    vision: str | Path, llm: str | Path, *, connector: ConnectorKind, scale: int = 2
+    vision: str | Path,
+    llm: str | Path,
+    *,
+    connector: ConnectorKind,
+    scale: int = 2,
+    feature_layer: int = -2,
 ) -> Checkpoint:
     """Return vision encoder x connector x language model as one checkpoint, the connector new.
 
@@ -88,6 +93,7 @@ def join_parts(
         llm: hub id or folder of a causal language model.
         connector: its kind.
         scale: block side of `pixel-shuffle`.
+        feature_layer: hidden state of the tower that is read; -2 is LLaVA's convention.
 
     Raises:
         DataError: there is no such model.
@@ -104,7 +110,8 @@ def join_parts(
         # The new row is never read: the connector's output stands in its place.
         model.resize_token_embeddings(vocabulary, mean_resizing=False)
     widths = tower.config.hidden_size, model.config.hidden_size
-    joined = assemble(tower, build_connector(connector, *widths, scale), model, image_token_id)
+    joint = build_connector(connector, *widths, scale)
+    joined = assemble(tower, joint, model, image_token_id, feature_layer=feature_layer)
     return Checkpoint(joined, text.tokenizer, processor)
 
 

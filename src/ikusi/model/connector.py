@@ -114,6 +114,18 @@ def standardise_input(connector: Connector, mean_C: Tensor, std_C: Tensor) -> No
     first.bias.sub_(first.weight @ mean)
 
 
+@torch.no_grad()
+def scale_output(connector: Connector, features_NPC: Tensor, std: float) -> None:
+    """Change the initial weights so that the output has deviation `std` on `features_NPC`.
+
+    With that of the token embeddings, the language model finds image tokens as loud as words.
+    """
+    last = [m for m in connector.modules() if isinstance(m, nn.Linear)][-1]
+    factor = std / connector(features_NPC).std().clamp_min(1e-6)
+    last.weight.mul_(factor)
+    last.bias.mul_(factor)
+
+
 def fold_linear(connector: LinearConnector) -> tuple[dict[str, Tensor], str]:
     """Return the linear connector as the state of LLaVA's two-layer projector, and its activation.
 

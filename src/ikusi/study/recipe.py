@@ -77,9 +77,9 @@ class TokenizerSettings(Settings):
 class EncoderSettings(Settings):
     """The world's vision tower, trained from scratch: a small CLIP whose patch is one cell."""
 
-    hidden_size: int = Field(default=64, gt=0)
-    """Width. At most half the backbone's, so that the linear connector folds exactly."""
-    num_hidden_layers: int = Field(default=3, ge=2)
+    hidden_size: int = Field(default=128, gt=0)
+    """Width. With half of it a linear map to words lost a fifth of the concepts."""
+    num_hidden_layers: int = Field(default=2, ge=1)
     """Layers."""
     num_attention_heads: int = Field(default=4, gt=0)
     """Attention heads."""
@@ -100,8 +100,8 @@ class BackboneSettings(Settings):
     """Layers of new weights."""
     num_attention_heads: int = Field(default=4, gt=0)
     """Attention heads of new weights."""
-    initializer_range: float = Field(default=0.08, gt=0)
-    """Deviation of new weights; 0.02 learned copying several times slower at this width."""
+    initializer_range: float = Field(default=0.05, gt=0)
+    """Deviation of new weights."""
     mixture: MixtureSettings
     """What it reads."""
     train: TrainSettings
@@ -117,6 +117,8 @@ class ModelSettings(Settings):
     """The paper's is `linear`."""
     scale: int = Field(default=2, ge=2)
     """Block side of `pixel-shuffle`."""
+    feature_layer: int = Field(default=-2, lt=0)
+    """Hidden state of the encoder that the connector reads, from the end. LLaVA's convention."""
     llm: str
     """`world/NAME` of a backbone, a hub id, or a folder."""
 

@@ -226,10 +226,11 @@ def _fit(fit: Any, objective: Any, settings: TrainSettings, label: str) -> dict[
 def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
     """Train a text-only backbone, from scratch or from another one."""
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer
 
     from ikusi.batch.chat import ChatRenderer
     from ikusi.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from ikusi.model.small import small_llama
     from ikusi.train.chat_objective import ChatObjective
     from ikusi.train.loop import fit
     from ikusi.train.params import choose_trainable
@@ -239,23 +240,8 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
         checkpoint = load_checkpoint(inputs["init"].path / MODEL)
     else:
         tokenizer = AutoTokenizer.from_pretrained(inputs["tokenizer"].path / MODEL)
-        width, heads = config["hidden_size"], config["num_attention_heads"]
-        llama = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=width,
-                intermediate_size=3 * width,
-                num_hidden_layers=config["num_hidden_layers"],
-                num_attention_heads=heads,
-                num_key_value_heads=heads,
-                max_position_embeddings=1024,
-                initializer_range=config["initializer_range"],
-                tie_word_embeddings=True,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "initializer_range")
+        llama = small_llama(tokenizer, **{key: config[key] for key in sizes})
         checkpoint = Checkpoint(llama, tokenizer)
     settings = TrainSettings.parse(config["train"], "backbone.train")
     renderer = ChatRenderer(checkpoint.tokenizer, None, 0)
@@ -296,11 +282,13 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     records = list(read_records(inputs["mixture"].path / RECORDS))
     features = picture_features(checkpoint, inputs)
     if stage == "align":
-        from ikusi.model.connector import standardise_input
+        from ikusi.model.connector import scale_output, standardise_input
 
         table = torch.from_numpy(features.features)
         connector = cast(Any, checkpoint.model).model.multi_modal_projector
         standardise_input(connector, table.mean((0, 1)), table.std((0, 1)))
+        words = cast(Any, checkpoint.model).get_input_embeddings().weight
+        scale_output(connector, table[:1000], float(words.detach().std()))
     renderer = ChatRenderer(
         checkpoint.tokenizer, checkpoint.image_token_id, checkpoint.tokens_per_image
     )
@@ -333,7 +321,8 @@ def assemble_checkpoint(model: Mapping[str, Any], inputs: Inputs) -> Any:
     vision, llm = (
         inputs[part].path / MODEL if part in inputs else model[part] for part in ("vision", "llm")
     )
-    return join_parts(vision, llm, connector=model["connector"], scale=model["scale"])
+    chosen = {key: model[key] for key in ("connector", "scale", "feature_layer")}
+    return join_parts(vision, llm, **chosen)
 
 
 def picture_features(checkpoint: Any, inputs: Inputs) -> Any:
@@ -468,13 +457,13 @@ def run_step(spec: Spec, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 
 STEPS: dict[str, tuple[int, StepFunction]] = {
-    "pictures": (1, draw_pictures),
-    "import": (1, make_records),
+    "pictures": (2, draw_pictures),
+    "import": (2, make_records),
     "tokenizer": (1, train_tokenizer),
-    "encoder": (1, train_encoder),
+    "encoder": (2, train_encoder),
     "mix": (1, mix_records),
-    "text": (1, train_text),
-    "align": (1, train_stage),
+    "text": (2, train_text),
+    "align": (2, train_stage),
     "instruct": (1, train_stage),
     "evaluate": (2, evaluate),
 }

@@ -40,8 +40,18 @@ class Question:
     options: tuple[str, ...] = ()
 
 
-def question(task: str, scene: Scene, vocabulary: Vocabulary, rng: np.random.Generator) -> Question:
-    """Return a question of `task` about `scene`; `can_ask` tells whether there is one."""
+def question(
+    task: str,
+    scene: Scene,
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    concepts: Sequence[str],
+) -> Question:
+    """Return a question of `task` about `scene`; `can_ask` tells whether there is one.
+
+    Wrong options are drawn from `concepts`, those that the scene was drawn from: else a concept's
+    group alone would tell whether it is there.
+    """
     emojis = scene.emojis
     if task == "where":
         sided = [thing for thing in scene.things if thing.cell in _SIDE_OF_CELL]
@@ -50,12 +60,13 @@ def question(task: str, scene: Scene, vocabulary: Vocabulary, rng: np.random.Gen
     if task == "exists":
         if rng.random() < 0.5:
             return Question(task, "yes", about=emojis[int(rng.integers(len(emojis)))])
-        return Question(task, "no", about=_others(vocabulary, emojis, 1, rng)[0])
+        return Question(task, "no", about=_others(concepts, vocabulary, emojis, 1, rng)[0])
     if task == "choice":
-        options = [emojis[0], *_others(vocabulary, emojis, len(LETTERS) - 1, rng)]
+        shown = emojis[int(rng.integers(len(emojis)))]
+        options = [shown, *_others(concepts, vocabulary, emojis, len(LETTERS) - 1, rng)]
         order = rng.permutation(len(LETTERS))
         shuffled = tuple(options[i] for i in order)
-        return Question(task, LETTERS[shuffled.index(emojis[0])], options=shuffled)
+        return Question(task, LETTERS[shuffled.index(shown)], options=shuffled)
     if task in ("kind", "kind_of"):
         return Question(task, vocabulary.kinds[emojis[0]], about=emojis[0])
     if task == "count":
@@ -67,7 +78,7 @@ def question(task: str, scene: Scene, vocabulary: Vocabulary, rng: np.random.Gen
 
 def can_ask(task: str, scene: Scene) -> bool:
     """Return whether `task` has an answer in `scene`: one thing to name, or one on a side."""
-    if task in ("what", "kind", "choice"):
+    if task in ("what", "kind"):
         return len(scene.things) == 1
     if task == "where":
         return any(thing.cell in _SIDE_OF_CELL for thing in scene.things)
@@ -75,11 +86,14 @@ def can_ask(task: str, scene: Scene) -> bool:
 
 
 def _others(
-    vocabulary: Vocabulary, shown: Sequence[str], count: int, rng: np.random.Generator
+    concepts: Sequence[str],
+    vocabulary: Vocabulary,
+    shown: Sequence[str],
+    count: int,
+    rng: np.random.Generator,
 ) -> list[str]:
-    pool = vocabulary.probe if set(shown) & set(vocabulary.probe) else vocabulary.paired
-    if len(pool) < count + len(shown):
-        pool = vocabulary.all
+    enough = len(concepts) >= count + len(shown)
+    pool = concepts if enough else vocabulary.all
     chosen: list[str] = []
     while len(chosen) < count:
         emoji = pool[int(rng.integers(len(pool)))]

@@ -67,16 +67,21 @@ def make_items(
             identity = f"eval-{source}-{seed}-{task}-{index:05d}"
             rng = rng_for("item", identity)
             num_things = 1 if task in _SINGLE else 1 + index % MAX_THINGS
+            drawn = concepts
+            if task in ("kind", "kind_of"):  # kinds are not equally large, their answers shall be
+                kind = vocabulary.used_kinds[int(rng.integers(len(vocabulary.used_kinds)))]
+                drawn = tuple(emoji for emoji in concepts if vocabulary.kinds[emoji] == kind)
             scene = make_scene(
                 identity,
-                concepts,
+                drawn,
                 vocabulary,
                 rng,
                 num_things=num_things,
                 on_a_side=task == "where",
                 unseen=True,
             )
-            items.append(Item(split, scene, make_question(task, scene, vocabulary, rng)))
+            asked = make_question(task, scene, vocabulary, rng, concepts)
+            items.append(Item(split, scene, asked))
     return items
 
 

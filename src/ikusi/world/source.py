@@ -26,8 +26,9 @@ from ikusi.world.vocabulary import Vocabulary
 LICENCE = "emoji pictures: OFL-1.1 (Noto), CC-BY-4.0 (Twemoji); names: Unicode-3.0"
 TRAIN_SETS = ("align", "instruct", "probe", "text", "backbone")
 MAX_TURNS = 4
-_OF_ANY_SCENE = frozenset({"caption", "count", "exists", "colour"})
-_TURN_WEIGHT = {"where": 1.5, "exists": 2.0, "choice": 2.0, "caption": 0.6}
+_OF_ANY_SCENE = frozenset({"caption", "count", "exists", "colour", "choice"})
+# Comparing takes far more examples to learn than naming does.
+_TURN_WEIGHT = {"where": 2.0, "exists": 4.0, "choice": 4.0}
 _TEXT_SHARE = {"text": 0.5, "backbone": 0.75}  # of conversations about a written scene, not words
 
 
@@ -88,12 +89,9 @@ def training_scene(
         alone = True
     num_things = 1 if alone else int(rng.integers(2, MAX_THINGS + 1))
     on_a_side = bool(rng.random() < 0.7)
-    concepts = vocabulary.probe if set_name == "probe" else vocabulary.paired
-    if set_name == "backbone":  # a real backbone has read about everything
-        concepts = vocabulary.all
     return make_scene(
         identity,
-        concepts,
+        _concepts_of(set_name, vocabulary),
         vocabulary,
         rng,
         num_things=num_things,
@@ -114,15 +112,22 @@ def training_questions(
         vocabulary: the world's concepts.
     """
     rng = rng_for("questions", scene.id)
+    concepts = _concepts_of(set_name, vocabulary)
     wanted = _tasks_of(set_name, tasks)
     about_words = [task for task in TEXT_TASKS if task in wanted]
     if about_words and set_name in _TEXT_SHARE and rng.random() >= _TEXT_SHARE[set_name]:
-        return [make_question(task, scene, vocabulary, rng) for task in about_words]
+        return [make_question(task, scene, vocabulary, rng, concepts) for task in about_words]
     possible = [task for task in VISUAL_TASKS if task in wanted and can_ask(task, scene)]
     weights = np.array([_TURN_WEIGHT.get(task, 1.0) for task in possible])
     count = min(len(possible), int(rng.integers(1, MAX_TURNS + 1)))
     order = rng.choice(len(possible), size=count, replace=False, p=weights / weights.sum())
-    return [make_question(possible[i], scene, vocabulary, rng) for i in order]
+    return [make_question(possible[i], scene, vocabulary, rng, concepts) for i in order]
+
+
+def _concepts_of(set_name: str, vocabulary: Vocabulary) -> Sequence[str]:
+    if set_name == "backbone":  # a real backbone has read about everything
+        return vocabulary.all
+    return vocabulary.probe if set_name == "probe" else vocabulary.paired
 
 
 def _tasks_of(set_name: str, tasks: Sequence[str]) -> Sequence[str]:

@@ -59,8 +59,8 @@ def choose_vocabulary(
 ) -> Vocabulary:
     """Choose concepts for a pair of languages, the same for the same arguments.
 
-    Kinds take turns, so that they stay as even as the languages allow; inside a kind, one-word
-    names come first.
+    One-word names come first, since a row of longer ones does not show where one ends; among
+    names of one length kinds take turns, so that they stay as even as the languages allow.
 
     Args:
         pivot: language code.
@@ -77,7 +77,9 @@ def choose_vocabulary(
     """
     known_as = cldr or {}
     pivot_names, target_names = (assets.names(known_as.get(c, c)) for c in (pivot, target))
-    usable: dict[str, list[str]] = {kind: [] for kind in kinds}
+    usable: dict[int, dict[str, list[str]]] = {
+        length: {kind: [] for kind in kinds} for length in range(1, max_words + 1)
+    }
     taken: dict[str, set[str]] = {pivot: set(), target: set()}
 
     def words(emoji: str) -> int:
@@ -87,7 +89,7 @@ def choose_vocabulary(
     both.sort(key=lambda c: (words(c.emoji), _shuffle_key(c.emoji)))
     for concept in both:
         here, there = (normal(n[concept.emoji].text) for n in (pivot_names, target_names))
-        if concept.kind not in usable or words(concept.emoji) > max_words or here == there:
+        if concept.kind not in kinds or words(concept.emoji) > max_words or here == there:
             continue
         if not _NOT_IN_NAMES.isdisjoint(here + there):
             continue
@@ -95,8 +97,8 @@ def choose_vocabulary(
             continue
         taken[pivot].add(here)
         taken[target].add(there)
-        usable[concept.kind].append(concept.emoji)
-    order = _take_turns(list(usable.values()))
+        usable[words(concept.emoji)][concept.kind].append(concept.emoji)
+    order = [emoji for groups in usable.values() for emoji in _take_turns(list(groups.values()))]
     if len(order) < MIN_CONCEPTS:
         raise DataError(
             f"the embedded world has only {len(order)} usable names in both {pivot!r} and "
