@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from ikusi.core import lease as lease_module
+from ikusi.core.artifact import NOT_PAYLOAD
 from ikusi.core.config import dump_yaml
 from ikusi.core.errors import CorruptArtifact, StoreError
 from ikusi.core.lease import Lease
@@ -450,6 +451,9 @@ def test_every_file_of_an_artifact_damaged(tmp_path: Path, damage: str) -> None:
         else:
             bad = content[: chance.randrange(len(content))] if damage == "truncate" else b""
         path.write_bytes(bad)
+        if path.name in NOT_PAYLOAD:  # read by those who do not look at the payload
+            assert store.find(SPEC.address) is None
+            assert store.ls() == []
         with pytest.raises(CorruptArtifact):
             Store(store.root).open(SPEC.address)
         assert store.build(SPEC, write).manifest.payload == artifact.manifest.payload

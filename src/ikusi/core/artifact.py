@@ -249,13 +249,19 @@ class Artifact:
 
     @classmethod
     def read(cls, folder: Path) -> Artifact:
-        """Return the artifact in `folder`; its payload is not looked at.
+        """Return the artifact in `folder`; its payload is not looked at, what stands beside it is.
 
         Raises:
             FileNotFoundError: there is none.
-            CorruptArtifact: the manifest cannot be trusted.
+            CorruptArtifact: the manifest, the configuration or the stats cannot be trusted.
         """
         manifest = Manifest.read(folder)
+        try:
+            _compare(folder, manifest.notes)
+        except CorruptArtifact:
+            if not (folder / MANIFEST).is_file():  # cleared up this very moment
+                raise FileNotFoundError(folder / MANIFEST) from None
+            raise
         # The folder's name counts: the same thing may have been wanted under another name.
         return cls(f"{manifest.kind}/{folder.name}", folder, manifest)
 
@@ -275,13 +281,8 @@ class Artifact:
             size = path.stat().st_size
             if size != entry.size:
                 raise CorruptArtifact(f"{path}: has {size} bytes instead of {entry.size}.")
-        hashes = {name: entry.sha256 for name, entry in wanted.items()} | dict(self.manifest.notes)
-        for name, sha256 in hashes.items():
-            path = self.path / name
-            if not path.is_file():
-                raise CorruptArtifact(f"{path}: is missing.")
-            if hash_file(path) != sha256:
-                raise CorruptArtifact(f"{path}: its content is not what was written.")
+        _compare(self.path, {name: entry.sha256 for name, entry in wanted.items()})
+        _compare(self.path, self.manifest.notes)
 
     def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
         """Return names, sizes and modification times; while they stay, so does the content."""
@@ -324,6 +325,20 @@ def scan_payload(folder: Path) -> dict[str, FileEntry]:
 def payload_hash(files: Mapping[str, FileEntry]) -> str:
     """Return the hash of a payload: its relative file names and contents."""
     return hash_data([[name, files[name].sha256] for name in sorted(files)])
+
+
+def _compare(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Compare files with their sha256.
+
+    Raises:
+        CorruptArtifact: names the first that is missing or different.
+    """
+    for name, sha256 in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            raise CorruptArtifact(f"{path}: is missing.")
+        if hash_file(path) != sha256:
+            raise CorruptArtifact(f"{path}: its content is not what was written.")
 
 
 def _first_line(error: Exception) -> str:
