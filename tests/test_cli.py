@@ -125,7 +125,7 @@ def test_unexpected_errors_are_a_line_and_a_log(
     monkeypatch.delenv("IKUSI_DEBUG", raising=False)
     code, line = run(["study", "quickstart", "--dry-run"])
     assert code == 1
-    told = re.fullmatch(r"ikusi: RuntimeError: the sky fell \(unexpected; .* (\S+)\)", line)
+    told = re.fullmatch(r"ikusi: RuntimeError: the sky fell \(unexpected; .*: (\S+)\)", line)
     assert told, line
     log = Path(told[1])
     assert "Traceback" in log.read_text(encoding="utf-8")
@@ -143,6 +143,22 @@ def test_unexpected_error_without_a_place_for_its_log(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
     assert "No space left on device" in crash.explain(ValueError("x"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ikusi", "languages", "check", "eu"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("ikusi: output: No space left on device (more about it: ")
+    assert len(done.stderr.splitlines()) == 1
+    Path(done.stderr.rstrip(")\n").rpartition(" ")[2]).unlink()
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -20,7 +20,9 @@ def explain(error: BaseException) -> str:
     told = "".join(traceback.format_exception(error))
     if os.environ.get("IKUSI_DEBUG"):
         sys.stderr.write(told)
-    what = f"{type(error).__name__}: {_first_line(error)}"
+    what, request = f"{type(error).__name__}: {_first_line(error)}", "unexpected; please report it"
+    if isinstance(error, OSError) and error.strerror:  # of this machine rather than of ours
+        what, request = f"{error.filename or 'output'}: {error.strerror}", "more about it"
     about = f"ikusi: {what}\n{datetime.now(UTC).isoformat(timespec='seconds')}\n{_about()}\n{told}"
     try:
         with tempfile.NamedTemporaryFile(
@@ -28,8 +30,8 @@ def explain(error: BaseException) -> str:
         ) as stream:
             stream.write(about)
     except OSError as refused:
-        return f"{what} (unexpected; no log could be written: {refused.strerror}; IKUSI_DEBUG=1)"
-    return f"{what} (unexpected; please report it with {stream.name})"
+        return f"{what} ({request}: IKUSI_DEBUG=1; no log could be written, {refused.strerror})"
+    return f"{what} ({request}: {stream.name})"
 
 
 def watch_threads() -> None:

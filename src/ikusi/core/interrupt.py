@@ -42,8 +42,9 @@ def leave() -> NoReturn:
     ignore()
     _end_children()
     show_cursor = b"\x1b[?25h" if sys.stderr is not None and sys.stderr.isatty() else b""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be closed
         sys.stdout.flush()
+    with contextlib.suppress(OSError):
         os.write(2, show_cursor + _STOPPED.encode() + b"\n")
     os._exit(128 + _received[0])
 

@@ -278,7 +278,8 @@ def _console() -> Console:
     from rich.console import Console
 
     # One console for both: log lines then appear above the bars and do not break them.
-    return Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Console(stderr=True, soft_wrap=not on_terminal)
 
 
 @cache
