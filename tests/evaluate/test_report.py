@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from tests.browser import chromium, needs_chromium, open_quietly
 
 from ikusi.evaluate.report import Cost, Sample, StudySummary, analyse, write_report
 from ikusi.evaluate.report_html import POLICY
@@ -20,7 +21,6 @@ from ikusi.evaluate.report_markup import Markup, clean, escape, tag
 from ikusi.evaluate.results import result_table
 
 StudyOf = Callable[..., StudySummary]
-CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = (
     "<script>alert(1)</script>",
     "</style><script>alert(2)</script>",
@@ -381,38 +381,12 @@ def test_speed(whole_study: StudySummary) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs Chromium at {CHROMIUM}")
+@needs_chromium
 def test_opens_in_chromium(tmp_path: Path, folder: Path, study_of: StudyOf) -> None:
-    from playwright.sync_api import sync_playwright
-
     hostile = write_report(tmp_path, hostile_study(study_of))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM),
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
+    with chromium() as browser:
         for path in (folder / "report.html", hostile):
             for width, scheme in ((1100, "light"), (390, "dark")):
-                page = browser.new_page(
-                    viewport={"width": width, "height": 800}, color_scheme=scheme
-                )
-                told: list[str] = []
-                asked: list[str] = []
-                page.on("console", lambda message, told=told: told.append(message.text))
-                page.on("pageerror", lambda error, told=told: told.append(str(error)))
-                page.on("dialog", lambda dialog, told=told: told.append(dialog.message))
-                page.on("request", lambda request, asked=asked: asked.append(request.url))
-                page.goto(path.as_uri())
-                assert told == []
-                assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+                page = open_quietly(browser, path, width, scheme)
                 assert page.locator("figure svg").count() >= 10
-                scroll = page.evaluate("document.documentElement.scrollWidth")
-                assert scroll <= width, "the page scrolls sideways"
                 page.close()
-        browser.close()
