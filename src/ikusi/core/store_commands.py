@@ -33,12 +33,12 @@ _WIDE = 200  # columns when the output is no terminal: an address must not be cu
 
 @app.command("ls")
 def ls(
-    kind: Annotated[str | None, typer.Argument(help="Only this kind, such as train.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Only this kind, such as instruct.")] = None,
     store: StorePath = _DEFAULT_STORE,
 ) -> None:
     """List the finished artifacts.
 
-    Example: `ikusi store ls train`
+    Example: `ikusi store ls instruct`
     """
     from rich.table import Table
 
