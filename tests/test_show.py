@@ -92,6 +92,21 @@ class TestStudy:
         wide = [line for line in out.splitlines() if len(line) > 80]
         assert all(line.startswith(("pictures: ", "/")) for line in wide)
 
+    def test_damaged_pictures_of_an_input_stay_blank(
+        self, tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(tiny_study / "store", tmp_path / "store")
+        for images in (tmp_path / "store" / "pictures").glob("align-*/images/*.arrow"):
+            content = bytearray(images.read_bytes())
+            content[2000:-2000] = bytes(byte ^ 1 for byte in content[2000:-2000])
+            images.write_bytes(content)
+        mixture = next((tmp_path / "store" / "mix").glob("align-*"))
+        assert run(["show", str(mixture), "--limit", "1"]) == (0, "")
+        path = re.findall(r"pictures: (\S+\.png)", capsys.readouterr().out)[0]
+        with Image.open(path) as sheet:
+            assert sheet.getpixel((100, 100)) == (255, 255, 255)
+        Path(path).unlink()
+
     def test_by_link(self, tiny_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["show", str(tiny_study / "runs" / "tiny" / "best")]) == (0, "")
         assert capsys.readouterr().out.startswith("instruct/")

@@ -7,6 +7,8 @@ payload is checked first, so nothing that is damaged is shown.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
@@ -14,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ikusi.core.artifact import Artifact
-from ikusi.core.errors import StoreError
+from ikusi.core.errors import DataError
 from ikusi.core.files import show_bytes
 from ikusi.core.records import count_records, read_records
 from ikusi.core.store import Store
 from ikusi.core.types import Record, Text
-from ikusi.data.images import ImageReader
+from ikusi.data.images import ImageReader, decode
 from ikusi.data.mix import MixtureSettings, count_parts
 from ikusi.study.steps import IMAGES, RECORDS
 from ikusi.study.summary import RESULTS
@@ -131,28 +133,37 @@ def _show_sheet(artifact: Artifact, sha256s: Sequence[str | None], console: Cons
     if not sha256s:
         return
     readers = list(_readers(artifact, set()))
-    pictures = []
-    for sha256 in sha256s:
-        holder = next((reader for reader in readers if sha256 in reader), None)
-        pictures.append(holder.open(str(sha256)) if holder else None)
+    pictures = [_picture(str(sha256), readers) for sha256 in sha256s]
     with tempfile.NamedTemporaryFile(prefix="ikusi-show-", suffix=".png", delete=False) as stream:
         contact_sheet(pictures).save(stream, "PNG")
     console.print(f"pictures: {stream.name}", soft_wrap=True)
 
 
+def _picture(sha256: str, readers: Sequence[ImageReader]) -> Image.Image | None:
+    """Return a picture, or None where it is gone, damaged or broken."""
+    for reader in readers:
+        if sha256 in reader:
+            data = reader.read(sha256)
+            if hashlib.sha256(data).hexdigest() == sha256:
+                with contextlib.suppress(DataError):
+                    return decode(data)
+    return None
+
+
 def _readers(artifact: Artifact, seen: set[str]) -> Iterator[ImageReader]:
-    """Yield the pictures of an artifact and of what it was made from."""
-    if artifact.address in seen:
-        return
+    """Yield the pictures of an artifact and of what it was made from.
+
+    Payloads are not checked, which takes long for many pictures: each picture can be, by its name.
+    """
     seen.add(artifact.address)
     if (artifact.path / IMAGES).is_dir():
-        yield ImageReader(artifact.path / IMAGES)
+        with contextlib.suppress(DataError):
+            yield ImageReader(artifact.path / IMAGES)
     store = Store(artifact.path.parent.parent)
     for address in artifact.manifest.inputs.values():
-        try:
-            yield from _readers(store.open(address), seen)
-        except StoreError:  # gone or damaged: its pictures stay blank
-            continue
+        found = store.find(address)
+        if found is not None and found.address not in seen:
+            yield from _readers(found, seen)
 
 
 def contact_sheet(pictures: Sequence[Image.Image | None]) -> Image.Image:
