@@ -115,8 +115,10 @@ def test_a_place_that_cannot_be_written_is_told_first(
 
 
 def test_unexpected_errors_are_a_line_and_a_log(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the sky fell\non our heads")
 
@@ -130,7 +132,6 @@ def test_unexpected_errors_are_a_line_and_a_log(
     log = Path(told[1])
     assert "Traceback" in log.read_text(encoding="utf-8")
     assert "on our heads" in log.read_text(encoding="utf-8")
-    log.unlink()
     assert "Traceback" not in capsys.readouterr().err
     monkeypatch.setenv("IKUSI_DEBUG", "1")
     run(["study", "quickstart", "--dry-run"])

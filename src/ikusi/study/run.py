@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -149,7 +151,15 @@ def _build(root: str, spec: Spec) -> str:
     _prepare_libraries()
     store = Store(root)
     inputs = {role: store.open(address) for role, address in spec.inputs.items()}
-    return store.build(spec, lambda out: run_step(spec, inputs, out)).address
+    try:
+        return store.build(spec, lambda out: run_step(spec, inputs, out)).address
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # it would look as if the process had been killed
+            told = "".join(traceback.format_exception(error))
+            raise RuntimeError(f"{type(error).__name__}: {error}\n{told}") from None
+        raise
 
 
 @contextmanager
