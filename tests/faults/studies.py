@@ -53,6 +53,15 @@ class Study:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def wait_until_it_listens(self) -> None:
+        """Wait until it handles signals: before that, Python itself is still starting."""
+        status = Path(f"/proc/{self._process.pid}/status")
+
+        def caught() -> int:
+            return int(status.read_text().split("SigCgt:")[1].split()[0], 16)
+
+        self.wait_until(lambda: bool(caught() >> (signal.SIGTERM - 1) & 1))
+
     def wait_for_artifacts(self, count: int) -> None:
         """Wait until so many artifacts are finished, and a worker is at the next one."""
         self.wait_until(lambda: len(payloads(self.store)) >= count and bool(self.at_work()))
@@ -115,7 +124,7 @@ def disturb(study: Study, how: str) -> None:
     code, out, err = study.end()
     if code == 0 and out.splitlines()[-1].startswith("Report: "):
         return
-    assert code == ENDS[how][0], err
+    assert code == ENDS[how][0], f"{how}: exit code {code}; {out}{err}"
     if ENDS[how][1]:
         check_one_line(err, ENDS[how][1])
 

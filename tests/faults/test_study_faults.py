@@ -63,9 +63,10 @@ def test_interrupted_twice_in_a_row(tmp_path: Path, pause_seconds: float) -> Non
     check_one_line(err, "ikusi: stopped.")
 
 
-@pytest.mark.parametrize("after_seconds", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("after_seconds", [0.0, 0.3, 1.0, 2.0])
 def test_interrupted_while_it_starts(tmp_path: Path, after_seconds: float) -> None:
     study = Study(tmp_path)
+    study.wait_until_it_listens()
     time.sleep(after_seconds)
     study.press()
     code, _, err = study.end()
