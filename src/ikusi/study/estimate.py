@@ -19,22 +19,22 @@ from ikusi.study.plan import Plan
 from ikusi.train.settings import TrainSettings
 
 REFERENCE: Mapping[str, float] = {
-    "pictures": 0.0007,
+    "pictures": 0.00055,
     "import": 0.0004,
-    "tokenizer": 0.00004,
-    "mix": 0.00006,
-    "encoder": 0.0019,
-    "text": 0.0028,
-    "align": 0.0016,
-    "instruct": 0.0035,
-    "evaluate": 0.0030,
+    "tokenizer": 0.0001,
+    "mix": 0.00005,
+    "encoder": 0.0013,
+    "text": 0.0053,
+    "align": 0.0025,
+    "instruct": 0.0052,
+    "evaluate": 0.0014,
 }
-"""Kind -> seconds per sample (scene, record or item) of one process with one thread.
+"""Kind -> seconds per sample (scene, record or item; for `mix`, record read) of one process.
 
-Measured on the recipe `world` (encoder 3 x 64, backbones 4 x 128, batches of 32) with two such
-processes side by side on two cores of a 2.x GHz x86-64 server, torch 2.13; see benchmarks/.
+Processor time of one thread on a server's AMD EPYC with two cores, torch 2.13; an encoder of 2
+layers and width 128, backbones of 4 layers and width 128, batches of 32.
 """
-REFERENCE_WORDS = "rates measured with the world's own sizes on two cores of a server"
+REFERENCE_WORDS = "rates measured with the world's own sizes on a server's cores"
 START_SECONDS = 8.0
 """Until the workers have imported what they compute with; measured as above."""
 
