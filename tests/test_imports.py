@@ -101,6 +101,6 @@ def test_help_and_plans_need_no_torch(arguments: list[str], tmp_path: Path) -> N
 
 
 def test_the_command_line_starts_without_anything_heavy() -> None:
-    heavy = {"torch", "transformers", "pyarrow", "scipy", "altair", "numpy", "PIL", "pydantic"}
+    heavy = {"torch", "transformers", "pyarrow", "scipy", "vl_convert", "numpy", "PIL", "pydantic"}
     loaded = run("import ikusi.cli\nprint(*(name for name, m in sys.modules.items() if m))")
     assert not heavy & {*loaded.split()}

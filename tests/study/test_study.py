@@ -127,7 +127,7 @@ def test_a_second_run_does_nothing_and_loads_nothing_to_compute_with(
     assert sorted(re.sub(r"^\[.*?\] ", "", line) for line in again.splitlines()) == sorted(told)
     loaded = {line.rpartition("|")[2].strip() for line in err.splitlines() if "|" in line}
     assert "ikusi.study.summary" in loaded
-    assert not loaded & {"torch", "transformers", "altair", "scipy", "multiprocessing.pool"}
+    assert not loaded & {"torch", "transformers", "vl_convert", "scipy", "multiprocessing.pool"}
 
 
 def test_a_dry_run_tells_what_is_left(study: tuple[Path, str]) -> None:

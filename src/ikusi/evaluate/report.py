@@ -8,10 +8,10 @@ script; its numbers are those of the CSV files beside it; a report of an incompl
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
-from ikusi.core.files import write_durably
 from ikusi.evaluate.report_data import Cost, ReportData, Sample, StudySummary, analyse
 from ikusi.evaluate.report_html import page
 from ikusi.evaluate.report_text import claim_rows, csv_text, markdown, tex_tables
@@ -37,5 +37,8 @@ def write_report(folder: Path, study: StudySummary) -> Path:
         "report.html": page(study, data),
     }
     for name, text in files.items():
-        write_durably(folder / name, text.encode("utf-8", errors="replace"))
+        # Not onto the disk at once: it can be made again, and a study should not wait for the disk.
+        temporary = folder / f".{name}.tmp"
+        temporary.write_bytes(text.encode("utf-8", errors="replace"))
+        os.replace(temporary, folder / name)
     return folder / "report.html"

@@ -1,6 +1,7 @@
-"""The plots of a report: rows in, inline SVG out, drawn by altair and vl-convert without a browser.
+"""The plots of a report: rows in, inline SVG out, drawn by vl-convert without a browser.
 
-Place: report_data -> [report_plots] -> report_html. Contract: no script and no link in the SVG;
+Place: report_data -> [report_plots] -> report_html. A plot is a Vega-Lite specification as plain
+data. Contract: no script and no link in the SVG;
 colours are CSS variables of the page, so a plot follows light and dark; every name is text.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from ikusi.evaluate.report_data import Row
 from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
@@ -29,6 +30,33 @@ _COLOURS = {
 _SERIES = list(_COLOURS)[:6]
 _INK, _MUTED, _LINE = list(_COLOURS)[6:]
 _WIDTH, _HEIGHT = 330, 210
+_CONFIG = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "padding": {"left": 8, "right": 12, "top": 4, "bottom": 4},
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": _MUTED,
+        "titleColor": _MUTED,
+        "domainColor": _LINE,
+        "tickColor": _LINE,
+        "gridColor": _LINE,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+    },
+    "legend": {
+        "orient": "top",
+        "labelColor": _INK,
+        "labelFontSize": 12,
+        "labelLimit": 300,
+        "symbolType": "circle",
+    },
+}
+_SHARE_SCALE = {"domain": [-0.02, 1.02], "nice": False}
+
+Spec = dict[str, Any]
+"""Vega-Lite, as plain data."""
 
 
 def short_split(split: str) -> str:
@@ -39,36 +67,29 @@ def short_split(split: str) -> str:
 
 def score_curves(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """Draw the score by share, one line with a band a backbone; dashed: the majority baseline."""
-    import altair as alt
-
-    chart = _curves(rows, "backbone", backbones, "score", (0, 1))
     majority = [row["majority"] for row in rows if row["majority"] is not None]
-    if not majority:
-        return _svg(chart)
-    return _svg(alt.layer(_rule(sum(majority) / len(majority)), chart))
+    under = [_rule(sum(majority) / len(majority))] if majority else []
+    return _svg([*under, *_curves(rows, "backbone", backbones, "score", (0, 1))])
 
 
 def ratio_curve(rows: Sequence[Row], backbones: Sequence[str], ratio: float, share: float) -> str:
     """Draw score / score(100%) by share, with the ratio and the share that the claim names."""
-    import altair as alt
-
     top = max([1.1, *(row["upper"] for row in rows if row["upper"] is not None)])
-    chart = _curves(rows, "backbone", backbones, "score / score(100%)", (0, min(top, 1.6)))
-    return _svg(alt.layer(_rule(ratio), _mark_share(share), chart))
+    curves = _curves(rows, "backbone", backbones, "score / score(100%)", (0, min(top, 1.6)))
+    return _svg([_rule(ratio), _mark_share(share), *curves])
 
 
 def gap_curve(rows: Sequence[Row], pairs: Sequence[str], margin: float, share: float) -> str:
     """Draw the gap between backbones by share, with the margin within which it does not matter."""
-    import altair as alt
-
     reach = max([2 * margin, *(abs(row[k]) for row in rows for k in ("lower", "upper") if row[k])])
     reach = min(1.0, 1.1 * reach)
-    chart = _curves(rows, "backbone", pairs, "gap", (-reach, reach))
-    inside = alt.Chart(_data([{"low": -margin, "high": margin}])).mark_rect(
-        color=_MUTED, opacity=0.18
-    )
-    band = inside.encode(y=alt.Y("low:Q"), y2="high:Q")
-    return _svg(alt.layer(band, _mark_share(share), chart))
+    inside = {
+        "data": {"values": [{"low": -margin, "high": margin}]},
+        "mark": {"type": "rect", "color": _MUTED, "opacity": 0.18},
+        "encoding": {"y": _number("low"), "y2": {"field": "high"}},
+    }
+    curves = _curves(rows, "backbone", pairs, "gap", (-reach, reach))
+    return _svg([inside, _mark_share(share), *curves])
 
 
 def split_curves(rows: Sequence[Row], splits: Sequence[str]) -> str:
@@ -79,18 +100,14 @@ def split_curves(rows: Sequence[Row], splits: Sequence[str]) -> str:
 
 def change_curves(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """Draw by how much the text-only score changed, by share."""
-    import altair as alt
-
     bounds = [abs(row[key] or 0) for row in rows for key in ("lower", "upper", "value")]
     reach = min(1.0, max([0.1, *(1.1 * bound for bound in bounds)]))
-    chart = _curves(rows, "backbone", backbones, "after − before", (-reach, reach))
-    return _svg(alt.layer(_rule(0.0), chart))
+    curves = _curves(rows, "backbone", backbones, "after − before", (-reach, reach))
+    return _svg([_rule(0.0), *curves])
 
 
 def said_bars(rows: Sequence[Row], names: Mapping[str, str]) -> str:
     """Draw in which language the answers were, stacked, by share."""
-    import altair as alt
-
     order = list(names.values())
     values = [
         {
@@ -103,23 +120,21 @@ def said_bars(rows: Sequence[Row], names: Mapping[str, str]) -> str:
         if row["value"] is not None
     ]
     shares = list(dict.fromkeys(value["share"] for value in values))
-    chart = (
-        alt.Chart(_data(values), width=_WIDTH, height=_HEIGHT)
-        .mark_bar()
-        .encode(
-            x=alt.X("share:N", sort=shares, title="target share", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("value:Q", title="share of answers", scale=alt.Scale(domain=[0, 1])),
-            color=_colour("said", order, rows=2),
-            order="place:Q",
-        )
-    )
-    return _svg(chart)
+    bars = {
+        "data": {"values": values},
+        "mark": "bar",
+        "encoding": {
+            "x": _name("share", sort=shares, title="target share", axis={"labelAngle": 0}),
+            "y": _number("value", title="share of answers", scale={"domain": [0, 1]}),
+            "color": _colour("said", order, rows=2),
+            "order": _number("place"),
+        },
+    }
+    return _svg([bars])
 
 
 def control_points(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """Draw the scores of the mixture and of the controls, with their intervals."""
-    import altair as alt
-
     short = {"": "mixture"} | {
         name: f"alone, {name.removeprefix('target_alone_').replace('_', ' ')}" for name in CONTROLS
     }
@@ -128,18 +143,25 @@ def control_points(rows: Sequence[Row], backbones: Sequence[str]) -> str:
         row | {"what": f"{show_share(row['share'])} " * several + short[row["control"]]}
         for row in rows
     ]
-    base = alt.Chart(_data(values), width=250, height=34 * len({v["what"] for v in values}))
-    y = alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, labelPadding=8))
-    offset = alt.YOffset("backbone:N", sort=list(backbones))
-    colour = _colour("backbone", backbones)
-    bars = base.mark_rule(strokeWidth=2).encode(
-        y=y, yOffset=offset, x="lower:Q", x2="upper:Q", color=colour
-    )
-    x = alt.X("value:Q", title="score", scale=alt.Scale(domain=[0, 1]))
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(
-        y=y, yOffset=offset, x=x, color=colour
-    )
-    return _svg(alt.layer(bars, points))
+    shared = {
+        "y": _name("what", title=None, sort=None, axis={"labelLimit": 260, "labelPadding": 8}),
+        "yOffset": _name("backbone", sort=list(backbones)),
+        "color": _colour("backbone", backbones),
+    }
+    x = _number("value", title="score", scale={"domain": [0, 1]})
+    layers = [
+        {
+            "data": {"values": values},
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {**shared, "x": _number("lower"), "x2": {"field": "upper"}},
+        },
+        {
+            "data": {"values": values},
+            "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+            "encoding": {**shared, "x": x},
+        },
+    ]
+    return _svg(layers, width=250, height=34 * len({value["what"] for value in values}))
 
 
 def _curves(
@@ -149,109 +171,72 @@ def _curves(
     title: str,
     domain: tuple[float, float],
     legend_rows: int = 1,
-) -> Any:
-    import altair as alt
-
+) -> list[Spec]:
+    """Return the layers of a line with its band, whiskers and points for each value of `by`."""
     there = [row for row in rows if row["value"] is not None]
     seen = {row[by] for row in there}
-    base = alt.Chart(_data(there), width=_WIDTH, height=_HEIGHT)
-    x = alt.X("share:Q", title="target share", axis=_share_axis(there), scale=_share_scale())
-    scale = alt.Scale(domain=list(domain), clamp=True, nice=False)
-    colour = _colour(by, [name for name in order if name in seen], order, rows=legend_rows)
-    band = base.mark_area(opacity=0.2).encode(
-        x=x, y=alt.Y("lower:Q", title=title, scale=scale), y2="upper:Q", color=colour
-    )
-    whisker = base.mark_rule(opacity=0.5).encode(x=x, y="lower:Q", y2="upper:Q", color=colour)
-    line = base.mark_line(strokeWidth=2).encode(x=x, y="value:Q", color=colour)
-    point = base.mark_point(filled=True, size=45, opacity=1).encode(
-        x=x, y="value:Q", color=colour, shape=alt.Shape(f"{by}:N", sort=list(order), legend=None)
-    )
-    return alt.layer(band, whisker, line, point)
+    shared = {
+        "x": _number("share", title="target share", axis=_share_axis(there), scale=_SHARE_SCALE),
+        "color": _colour(by, [name for name in order if name in seen], order, rows=legend_rows),
+    }
+    scale = {"domain": list(domain), "clamp": True, "nice": False}
+    bounds = {"y": _number("lower", title=title, scale=scale), "y2": {"field": "upper"}}
+    value = {"y": _number("value")}
+    shape = {"shape": _name(by, sort=list(order), legend=None)}
+    marks: list[tuple[Spec, Spec]] = [
+        ({"type": "area", "opacity": 0.2}, bounds),
+        ({"type": "rule", "opacity": 0.5}, bounds),
+        ({"type": "line", "strokeWidth": 2}, value),
+        ({"type": "point", "filled": True, "size": 45, "opacity": 1}, value | shape),
+    ]
+    data = {"values": there}
+    return [{"data": data, "mark": m, "encoding": {**shared, **own}} for m, own in marks]
 
 
-def _share_axis(rows: Iterable[Row]) -> Any:
-    import altair as alt
-
+def _share_axis(rows: Iterable[Row]) -> Spec:
     shares = sorted({row["share"] for row in rows})
     ticks = [s for s in shares if s == 0 or s >= 0.1] if len(shares) > 4 else shares
-    return alt.Axis(values=ticks or [0, 1], format="~%", grid=False)
-
-
-def _share_scale() -> Any:
-    import altair as alt
-
-    return alt.Scale(domain=[-0.02, 1.02], nice=False)
+    return {"values": ticks or [0, 1], "format": "~%", "grid": False}
 
 
 def _colour(
     by: str, names: Sequence[str], order: Sequence[str] | None = None, rows: int = 1
-) -> Any:
-    import altair as alt
-
+) -> Spec:
     order = list(order or names)
-    place = {name: _SERIES[order.index(name) % len(_SERIES)] for name in names}
-    scale = alt.Scale(domain=list(names), range=[place[name] for name in names])
+    colours = [_SERIES[order.index(name) % len(_SERIES)] for name in names]
     columns = -(-len(names) // rows) if rows > 1 else 2
-    legend = (
-        alt.Legend(title=None, columns=columns, columnPadding=22, symbolOpacity=1)
-        if len(names) > 1
-        else None
-    )
-    return alt.Color(f"{by}:N", scale=scale, legend=legend)
+    legend = {"title": None, "columns": columns, "columnPadding": 22, "symbolOpacity": 1}
+    scale = {"domain": list(names), "range": colours}
+    return _name(by, scale=scale, legend=legend if len(names) > 1 else None)
 
 
-def _rule(height: float) -> Any:
-    import altair as alt
-
-    return (
-        alt.Chart(_data([{"y": height}]))
-        .mark_rule(strokeDash=[5, 4], color=_MUTED, strokeWidth=1.5)
-        .encode(y="y:Q")
-    )
+def _rule(height: float) -> Spec:
+    mark = {"type": "rule", "strokeDash": [5, 4], "color": _MUTED, "strokeWidth": 1.5}
+    return {"data": {"values": [{"y": height}]}, "mark": mark, "encoding": {"y": _number("y")}}
 
 
-def _mark_share(share: float) -> Any:
-    import altair as alt
-
-    return (
-        alt.Chart(_data([{"x": share}]))
-        .mark_rule(strokeDash=[2, 3], color=_MUTED)
-        .encode(x=alt.X("x:Q", scale=_share_scale()))
-    )
+def _mark_share(share: float) -> Spec:
+    return {
+        "data": {"values": [{"x": share}]},
+        "mark": {"type": "rule", "strokeDash": [2, 3], "color": _MUTED},
+        "encoding": {"x": _number("x", scale=_SHARE_SCALE)},
+    }
 
 
-def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
-    import altair as alt
-
-    return cast(Any, alt).Data(values=[dict(row) for row in rows])
+def _number(field: str, **more: Any) -> Spec:
+    return {"field": field, "type": "quantitative", **more}
 
 
-def _svg(chart: Any) -> str:
-    """Return the chart as SVG text fit to stand in a page with others."""
+def _name(field: str, **more: Any) -> Spec:
+    return {"field": field, "type": "nominal", **more}
+
+
+def _svg(layers: Sequence[Spec], width: int = _WIDTH, height: int = _HEIGHT) -> str:
+    """Return the layers as SVG text fit to stand in a page with others."""
     import vl_convert
 
-    styled = (
-        chart.configure(
-            background="transparent",
-            font="system-ui, sans-serif",
-            padding={"left": 8, "right": 12, "top": 4, "bottom": 4},
-        )
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=_MUTED,
-            titleColor=_MUTED,
-            domainColor=_LINE,
-            tickColor=_LINE,
-            gridColor=_LINE,
-            labelFontSize=11,
-            titleFontSize=11,
-            titleFontWeight="normal",
-        )
-        .configure_legend(
-            orient="top", labelColor=_INK, labelFontSize=12, labelLimit=300, symbolType="circle"
-        )
-    )
-    svg: str = vl_convert.vegalite_to_svg(styled.to_dict())
+    spec = {"width": width, "height": height, "config": _CONFIG, "layer": list(layers)}
+    svg: str = vl_convert.vegalite_to_svg(spec)
     for stand_in, variable in _COLOURS.items():
         svg = svg.replace(stand_in, variable)
     prefix = f"p{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"  # ids are shared by a whole page
