@@ -10,18 +10,19 @@ put through the tower in each step. One process with one thread, as a study's wo
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from measuring import Row, conditions, parser, tell
 from torch import Tensor
 
-from ikusi.batch.chat import ChatRenderer
+from ikusi.batch.chat import ChatRenderer, Sample
 from ikusi.batch.features import cached_features
 from ikusi.core.records import read_records
 from ikusi.core.store import Store
@@ -108,22 +109,8 @@ def main() -> None:
     losses: dict[str, list[float]] = {}
     for way in [*ways] * chosen.turns:
         model.load_state_dict(start)
-        model.train()
-        trainable, _ = choose_trainable(model, "instruct")
-        objective = ChatObjective(
-            model,
-            trainable,
-            samples,
-            ways[way],
-            checkpoint.tokenizer.pad_token_id,  # type: ignore[arg-type]
-            batch_size=settings.per_device_train_batch_size,
-            seed=0,
-        )
-        told: list[float] = []
-        clock = Clock()
-        fit(objective, settings, on_step=lambda step, steps, loss, told=told: told.append(loss))
-        took[way].append(clock.stop())
-        losses[way] = told
+        seconds, losses[way] = train(checkpoint, samples, ways[way], settings)
+        took[way].append(seconds)
     a_step = {
         way: [statistics.median(x) / chosen.steps for x in zip(*took[way], strict=True)]
         for way in took
@@ -141,8 +128,30 @@ def main() -> None:
     ]
     if live_busy > cached_busy:
         rows.append(Row("encoding is paid after", encoding[1] / (live_busy - cached_busy), "steps"))
-        rows.append(Row("an epoch has", objective.num_batches(), "steps"))
+        batches = math.ceil(len(samples) / settings.per_device_train_batch_size)
+        rows.append(Row("an epoch has", batches, "steps"))
     tell(chosen, where, rows, {"wall and processor seconds": took})
+
+
+def train(
+    checkpoint: Checkpoint, samples: list[Sample], features: Any, settings: TrainSettings
+) -> tuple[tuple[float, float], list[float]]:
+    """Train stage 2 and return the seconds it took, and the loss of each step."""
+    model, losses = checkpoint.model, list[float]()
+    model.train()
+    trainable, _ = choose_trainable(model, "instruct")
+    objective = ChatObjective(
+        model,
+        trainable,
+        samples,
+        features,
+        cast(int, checkpoint.tokenizer.pad_token_id),
+        batch_size=settings.per_device_train_batch_size,
+        seed=0,
+    )
+    clock = Clock()
+    fit(objective, settings, on_step=lambda step, steps, loss: losses.append(loss))
+    return clock.stop(), losses
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 @pytest.mark.parametrize("script", ["cli_reference", "recipe_reference"])
 def test_generated_pages_are_up_to_date(script: str) -> None:
-    command = [sys.executable, ROOT / "scripts" / script, "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / script), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
 
