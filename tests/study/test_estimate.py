@@ -56,7 +56,7 @@ def test_what_is_there_costs_nothing_and_tells_what_the_rest_takes(tmp_path: Pat
 def test_other_sizes_are_not_judged_by_these(tmp_path: Path) -> None:
     plan, store = plan_of(), Store(tmp_path / "store")
     fill(store, plan, plan.cells[:1])
-    other = plan_of("backbones.pivot.num_hidden_layers=3")
+    other = plan_of("backbones.primer.num_hidden_layers=3")
     found = estimate(other, store, workers=2)
     assert not {"text", "align", "instruct"} & {other.steps[a].kind for a in found.measured}
 

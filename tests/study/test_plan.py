@@ -29,10 +29,11 @@ def test_cells_share_every_equal_step() -> None:
     counted = kinds(plan)
     assert len(plan.cells) == 6
     assert counted["encoder"] == counted["tokenizer"] == 1
-    assert counted["text"] == counted["align"] == 2
+    assert counted["text"] == 3  # the primer, and the two that go on from it
+    assert counted["align"] == 2
     assert counted["instruct"] == 6
     assert counted["evaluate"] == 6 + 2  # and each backbone's own, before
-    assert counted["mix"] == 2 + 1 + 3  # both backbones' instruct mixtures are the same
+    assert counted["mix"] == 3 + 1 + 3  # both backbones' instruct mixtures are the same
     assert len({cell.results for cell in plan.cells}) == 6
 
 

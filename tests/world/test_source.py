@@ -12,7 +12,7 @@ from tests.world.worlds import PAIRS, vocabulary_of, voices_of, wording_of
 
 from ikusi.core.seeds import rng_for
 from ikusi.core.types import Image, Record
-from ikusi.world.grammar import MAX_THINGS, TEXT_TASKS, VISUAL_TASKS, can_ask
+from ikusi.world.grammar import DRILLS, LETTERS, MAX_THINGS, TEXT_TASKS, VISUAL_TASKS, can_ask
 from ikusi.world.scene import SIDES, Scene
 from ikusi.world.source import (
     MAX_TURNS,
@@ -169,3 +169,29 @@ def test_every_scene_can_be_asked_about_with_few_tasks(
     assert named <= {*tasks, "chat"}
     if set_name == "align":
         assert named == {"what"}
+
+
+def test_drills_compare_words_and_their_answers_are_right() -> None:
+    pivots, targets = records_of("drills", count=300)
+    world = vocabulary_of("en", "eu")
+    asked: Counter[str] = Counter()
+    for pivot, target in zip(pivots, targets, strict=True):
+        if pivot.task not in DRILLS:
+            assert not pivot.images
+            continue
+        assert target.task == pivot.task
+        for record in (pivot, target):
+            text, answer = record.turns[0].text, record.turns[1].text
+            names = set(world.names[record.language].values())
+            if pivot.task == "pick":
+                about, _, options = text.partition(": ")
+                right = options[options.index(f"{answer}) ") + 3 :]
+                assert about in names and right.startswith(about)
+            else:
+                listed, _, about = text.removesuffix("?").rpartition(": ")
+                pack = next(v.pack for v in voices_of("en", "eu") if v.pack.code == record.language)
+                there = f" {about} " in f" {listed} "
+                assert answer == pack.word("yes_no", "yes" if there else "no")
+        asked[f"{pivot.task} {pivot.turns[1].text}"] += 1
+    assert len(asked) == len(LETTERS) + 2
+    assert min(asked.values()) > 10

@@ -215,19 +215,7 @@ def _add_backbone(
     settings = recipe.backbones[name]
     supply = {"text": (recipe.world.backbone_scenes, "world.backbone_scenes")}
     check_supply(settings.mixture, supply, where, f"backbones.{name}.mixture")
-    packs = _packs(recipe)
-    texts = {}
-    for language in (recipe.pivot, recipe.target):
-        config = {
-            "world": world,
-            "set": "backbone",
-            "language": language,
-            "packs": packs,
-            "tasks": world_tasks(recipe),
-            "count": recipe.world.backbone_scenes,
-            "seed": recipe.world.seed,
-        }
-        texts[f"text@{language}"] = plan.add("import", f"backbone-{language}", config, {})
+    texts = _add_texts(plan, recipe, settings.reads, world)
     mixture = plan.add(
         "mix",
         f"backbone-{name}",
@@ -242,11 +230,30 @@ def _add_backbone(
     inputs = {"mixture": mixture}
     if settings.init is None:
         tokenizer = {**to_plain(recipe.tokenizer), "texts": 5000, "world": world}
-        inputs["tokenizer"] = plan.add("tokenizer", "world", tokenizer, texts)
+        words = _add_texts(plan, recipe, "backbone", world)
+        inputs["tokenizer"] = plan.add("tokenizer", "world", tokenizer, words)
     else:
         inputs["init"] = _add_backbone(plan, recipe, settings.init, world, where)
     config = {**to_plain(settings), "name": name, "seed": recipe.seed}
     return plan.add("text", f"{name}-s{recipe.seed}", config, inputs)
+
+
+def _add_texts(
+    plan: Plan, recipe: Recipe, set_name: str, world: Mapping[str, Any]
+) -> dict[str, str]:
+    texts = {}
+    for language in (recipe.pivot, recipe.target):
+        config = {
+            "world": world,
+            "set": set_name,
+            "language": language,
+            "packs": _packs(recipe),
+            "tasks": world_tasks(recipe),
+            "count": recipe.world.backbone_scenes,
+            "seed": recipe.world.seed,
+        }
+        texts[f"text@{language}"] = plan.add("import", f"{set_name}-{language}", config, {})
+    return texts
 
 
 def _add_stage(

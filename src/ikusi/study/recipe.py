@@ -94,6 +94,8 @@ class BackboneSettings(Settings):
 
     init: str | None = None
     """Name of the backbone that it goes on from; None for new weights."""
+    reads: Literal["backbone", "drills"] = "backbone"
+    """Conversations about written scenes and words, or word puzzles, which teach to compare."""
     hidden_size: int = Field(default=128, gt=0)
     """Width of new weights."""
     num_hidden_layers: int = Field(default=4, gt=0)
@@ -258,6 +260,8 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
     recipe = Recipe.parse(filled, where)
     if recipe.target == recipe.pivot:
         raise ConfigError(f"{where}: target and pivot are both {recipe.target!r}. Change one.")
+    for name, settings in recipe.backbones.items():
+        _check_backbone(recipe, name, settings, where)
     for key in (recipe.model.llm, *recipe.study.axes.get("model.llm", ())):
         backbone = str(key).removeprefix("world/")
         if str(key).startswith("world/") and backbone not in recipe.backbones:
@@ -272,6 +276,20 @@ def language_name(code: str) -> str:
         return code
     names = load_pack(code).names
     return names.en or names.own
+
+
+def _check_backbone(recipe: Recipe, name: str, settings: BackboneSettings, where: str) -> None:
+    if settings.init is None:
+        return
+    if settings.init not in recipe.backbones:
+        hint = suggest(settings.init, recipe.backbones)
+        raise ConfigError(f"{where}: backbones.{name}.init: no backbone {settings.init!r}. {hint}")
+    sizes = {"hidden_size", "num_hidden_layers", "num_attention_heads", "initializer_range"}
+    if given := sorted(sizes & settings.model_fields_set):
+        raise ConfigError(
+            f"{where}: backbones.{name}.{given[0]}: it goes on from {settings.init!r}, whose size "
+            f"it has. Set backbones.{settings.init}.{given[0]}."
+        )
 
 
 def _read_raw(name: str, seen: tuple[str, ...]) -> dict[str, Any]:

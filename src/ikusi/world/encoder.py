@@ -29,7 +29,7 @@ class _CosineHead(nn.Linear):
     """Logits are scaled cosines: features of a class then lie close together in direction.
 
     A linear map of them to word embeddings found the nearest word for 0.84 of the things, and for
-    0.67 after a plain linear head, at the same accuracy of the encoder.
+    0.67 after a plain linear head, at the same width (128) and accuracy of the encoder.
     """
 
     _SCALE = 16.0

@@ -18,6 +18,9 @@ from ikusi.world.vocabulary import Vocabulary
 
 VISUAL_TASKS = ("caption", "what", "where", "count", "exists", "colour", "kind", "choice")
 TEXT_TASKS = ("kind_of", "translate")
+DRILLS = {"listed": "exists", "pick": "choice"}
+"""Word puzzles for backbones -> the task whose answers they use. They have no wordings: comparing
+words is asked in the fewest words that there are, which is what made it learnable."""
 LETTERS = ("A", "B", "C", "D")
 EMPTY_CELL = "-"
 MAX_THINGS = 4
@@ -76,6 +79,21 @@ def question(
     return Question(task, emojis, about=emojis[0])
 
 
+def drill(
+    task: str, vocabulary: Vocabulary, rng: np.random.Generator, concepts: Sequence[str]
+) -> Question:
+    """Return a puzzle of `DRILLS` about words: is this one listed, or which option is this one?"""
+    count = len(LETTERS) if task == "pick" else int(rng.integers(1, MAX_THINGS + 1))
+    listed = [concepts[i] for i in rng.choice(len(concepts), size=count, replace=False)]
+    place = int(rng.integers(count))
+    if task == "pick":
+        return Question(task, LETTERS[place], about=listed[place], options=tuple(listed))
+    if rng.random() < 0.5:
+        return Question(task, "yes", about=listed[place], options=tuple(listed))
+    other = _others(concepts, vocabulary, listed, 1, rng)[0]
+    return Question(task, "no", about=other, options=tuple(listed))
+
+
 def can_ask(task: str, scene: Scene) -> bool:
     """Return whether `task` has an answer in `scene`: one thing to name, or one on a side."""
     if task in ("what", "kind"):
@@ -123,6 +141,8 @@ class Voice:
 
     def ask(self, question: Question, pool: str, rng: np.random.Generator) -> str | None:
         """Return the question in words of the pool `text`, `train` or `held_out`, or None."""
+        if question.task in DRILLS:
+            return self._word_drill(question)
         wordings = self.pack.wordings(question.task, pool)
         if not wordings:
             return None
@@ -142,9 +162,9 @@ class Voice:
         if task == "translate":
             assert question.about is not None
             return self.vocabulary.names[self.other.code][question.about]
-        if task == "choice":
+        if task in ("choice", "pick"):
             return str(key)
-        if task == "exists":
+        if task in ("exists", "listed"):
             return pack.word("yes_no", str(key))
         if task == "count":
             return pack.word("numbers", str(key))
@@ -185,6 +205,15 @@ class Voice:
         if task in ("kind", "kind_of"):
             return tuple(pack.word("kinds", key) for key in self.vocabulary.used_kinds)
         return ()
+
+    def _word_drill(self, question: Question) -> str:
+        assert question.about is not None
+        names = [self.names[emoji] for emoji in question.options]
+        about = self.names[question.about]
+        if question.task == "pick":
+            marked = zip(LETTERS, names, strict=True)
+            return f"{about}: " + " ".join(f"{letter}) {name}" for letter, name in marked)
+        return f"{' '.join(names)}: {about}?"
 
     def _fill(self, template: str, mark: str, text: str, scene: Scene) -> str:
         if "{colour}" in template:

@@ -7,7 +7,8 @@ scene.
 
 Sets: `align` (captions), `instruct` (conversations about pictures), `probe` (the same about
 concepts that only the pivot pictures), `text` (text-only instructions), `backbone` (text to
-pretrain on).
+pretrain on), `drills` (word puzzles
+to read before it).
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ import numpy as np
 
 from ikusi.core.seeds import rng_for
 from ikusi.core.types import Image, ImageRef, Record, Turn, assistant, user
-from ikusi.world.grammar import MAX_THINGS, TEXT_TASKS, VISUAL_TASKS, Question, Voice, can_ask
+from ikusi.world.grammar import (
+    DRILLS,
+    MAX_THINGS,
+    TEXT_TASKS,
+    VISUAL_TASKS,
+    Question,
+    Voice,
+    can_ask,
+    drill,
+)
 from ikusi.world.grammar import question as make_question
 from ikusi.world.scene import COLOURS, GRID, SIDES, Scene, place
 from ikusi.world.vocabulary import Vocabulary
@@ -29,7 +39,12 @@ MAX_TURNS = 4
 _OF_ANY_SCENE = frozenset({"caption", "count", "exists", "colour", "choice"})
 # Comparing takes far more examples to learn than naming does.
 _TURN_WEIGHT = {"where": 2.0, "exists": 4.0, "choice": 4.0}
-_TEXT_SHARE = {"text": 0.5, "backbone": 0.75}  # of conversations about a written scene, not words
+_DRILL_SHARE = 0.7  # of the set `drills`; the rest are questions about words
+_TEXT_SHARE = {
+    "text": 0.5,
+    "backbone": 0.75,
+    "drills": 0.0,
+}  # of conversations about a written scene, not words
 
 
 def make_scene(
@@ -114,6 +129,11 @@ def training_questions(
     rng = rng_for("questions", scene.id)
     concepts = _concepts_of(set_name, vocabulary)
     wanted = _tasks_of(set_name, tasks)
+    if set_name == "drills":
+        ready = [task for task, like in DRILLS.items() if like in wanted]
+        if ready and rng.random() < _DRILL_SHARE:
+            task = ready[int(rng.integers(len(ready)))]
+            return [drill(task, vocabulary, rng, concepts)]
     about_words = [task for task in TEXT_TASKS if task in wanted]
     if about_words and set_name in _TEXT_SHARE and rng.random() >= _TEXT_SHARE[set_name]:
         return [make_question(task, scene, vocabulary, rng, concepts) for task in about_words]
@@ -125,7 +145,7 @@ def training_questions(
 
 
 def _concepts_of(set_name: str, vocabulary: Vocabulary) -> Sequence[str]:
-    if set_name == "backbone":  # a real backbone has read about everything
+    if set_name in ("backbone", "drills"):  # a real backbone has read about everything
         return vocabulary.all
     return vocabulary.probe if set_name == "probe" else vocabulary.paired
 
@@ -163,7 +183,7 @@ def conversation(
         if text is None:
             continue
         first = not turns
-        if asked.task in TEXT_TASKS:
+        if asked.task in TEXT_TASKS or asked.task in DRILLS:
             turns.append(user(text))
         elif sha256 is not None:
             turns.append(user(Image(0), text) if first else user(text))
@@ -205,7 +225,7 @@ def training_records(
         tasks: those that both languages can word.
         vocabulary: the world's concepts.
     """
-    pool = "text" if set_name == "backbone" else "train"
+    pool = "text" if set_name in ("backbone", "drills") else "train"
     for index, scene in enumerate(scenes):
         questions = training_questions(set_name, scene, tasks, vocabulary)
         record = conversation(
