@@ -22,13 +22,13 @@ from ikusi.study.summary import RESULTS
 
 TINY = str(Path(__file__).parent.parent / "tiny.yaml")
 SUPERVISED_TOKENS = {"align": 100, "instruct": 1000}
+FEW = ("evaluate.splits=[main, text]", "world.eval_per_task=4", "study.rules.resamples=100")
 REAL = ("pictures", "import")
 
 
 def plan_of(*overrides: str) -> Plan:
     """Return the plan of the tiny study, with fewer kinds of items."""
-    few = ("evaluate.splits=[main, text]", "world.eval_per_task=4", *overrides)
-    return plan_study(read_recipe(TINY, few)[1], TINY)
+    return plan_study(read_recipe(TINY, [*FEW, *overrides])[1], TINY)
 
 
 def fill(store: Store, plan: Plan, cells: Collection[CellPlan]) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from ikusi.core import log
 from ikusi.core.artifact import Artifact, Spec
-from ikusi.core.errors import ConfigError, DataError
+from ikusi.core.errors import ConfigError, DataError, IkusiError
 from ikusi.core.files import disk_errors, write_durably
+from ikusi.core.links import read_link
 from ikusi.core.store import Store
 from ikusi.study.plan import CellPlan, Plan, plan_study
 from ikusi.study.recipe import read_recipe
@@ -73,11 +74,18 @@ def run_study(
     def on_done(spec: Spec, artifact: Artifact) -> None:
         for cell in cells.get(spec.address, ()):
             print(_cell_line(summariser, cell, time.monotonic() - begun), flush=True)
-            report.note(cell)
+            _link(summariser, folder / _link_name(cell), cell)
+            if (best := summariser.best()) is not None:
+                _link(summariser, folder / "best", best)
+            report.note()
 
     expected = estimate(plan, store, workers).seconds
-    run_plan(plan, store, workers=workers, expected=expected, on_done=on_done)
-    _link_cells(summariser, folder)
+    try:
+        run_plan(plan, store, workers=workers, expected=expected, on_done=on_done)
+    except IkusiError:  # a failed step takes nothing away from the cells that are done
+        if summariser.evaluated():
+            report.finish()
+        raise
     print(f"Report: {report.finish()}")
 
 
@@ -100,7 +108,7 @@ def write_study_report(recipe: str, overrides: Sequence[str], store_path: Path, 
     store = Store(store_path)
     command = _command("study", recipe, overrides)
     summariser = Summariser(plan, store, [command])
-    if not any(summariser.artifact(cell.results) for cell in plan.cells):
+    if not summariser.evaluated():
         raise DataError(
             f"{recipe}: the store at {store.root} has no result of this study. Run `{command}`, "
             "or point --store at the one that has it."
@@ -123,7 +131,7 @@ class _Report:
     def page(self) -> Path:
         return self._folder / "report.html"
 
-    def note(self, cell: CellPlan) -> None:
+    def note(self) -> None:
         """Take in a finished cell, at once or, where writing takes long, with a later one."""
         self._stale = True
         if time.monotonic() >= self._next and not self._is_current():
@@ -159,7 +167,7 @@ class _Report:
 
         cells = {
             cell.results: artifact.manifest.payload
-            for cell in self._summariser.plan.cells
+            for cell in self._summariser.evaluated()
             if (artifact := self._summariser.artifact(cell.results)) is not None
         }
         facts = {"command": self._summariser.command, "versions": versions(), "cells": cells}
@@ -213,14 +221,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _link_cells(summariser: Summariser, folder: Path) -> None:
-    """Make readable links to the checkpoints that are there: `<folder>/<cell>` and `best`."""
-    named = {_link_name(cell): cell for cell in summariser.plan.cells}
-    best = summariser.best()
-    for name, cell in (*named.items(), ("best", best)):
-        artifact = summariser.artifact(cell.model) if cell is not None else None
-        if artifact is not None:
-            summariser.store.link(folder / name, artifact)
+def _link(summariser: Summariser, link: Path, cell: CellPlan) -> None:
+    """Point `link` to the checkpoint of a cell, unless it does so already."""
+    artifact = summariser.artifact(cell.model)
+    if artifact is not None and read_link(link) != artifact.path:
+        summariser.store.link(link, artifact)
 
 
 def _link_name(cell: CellPlan) -> str:

@@ -6,6 +6,7 @@ checked against its hash when it is read; a study that is half done gives half a
 
 from __future__ import annotations
 
+import logging
 import platform
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 
 from ikusi.core.artifact import Artifact
 from ikusi.core.config import dump_yaml, to_plain
+from ikusi.core.errors import CorruptArtifact, StoreError
 from ikusi.core.records import read_records
 from ikusi.core.store import Store
 from ikusi.core.types import Record
@@ -38,6 +40,9 @@ _SAMPLE_SPLIT = "main"
 _LIBRARIES = ("ikusi", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 _BEFORE_CELLS = frozenset({"encoder", "tokenizer", "text"})
 """Kinds whose steps, and what only they need, are counted on neither side of the comparison."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Summariser:
@@ -61,13 +66,9 @@ class Summariser:
         self._users = _users(plan)
 
     def summary(self) -> StudySummary:
-        """Return what the store has of the study now.
-
-        Raises:
-            CorruptArtifact: results are not what was written.
-        """
+        """Return what the store has of the study now; damaged results are not there."""
         recipe = self.plan.recipe
-        there = [cell for cell in self.plan.cells if self.artifact(cell.results) is not None]
+        there = self.evaluated()
         cells = {id(cell): self._cell(cell) for cell in there}
         judged = self._identification(there)
         return StudySummary(
@@ -100,6 +101,22 @@ class Summariser:
             self._artifacts[address] = found
         return self._artifacts[address]
 
+    def evaluated(self) -> list[CellPlan]:
+        """Return the cells whose results are there and whole."""
+        return [cell for cell in self.plan.cells if self._has_results(cell.results)]
+
+    def _has_results(self, address: str) -> bool:
+        if not address:
+            return False
+        try:
+            self.results(address)
+        except CorruptArtifact as error:
+            log.warning("%s", error)
+            return False
+        except StoreError:
+            return False
+        return True
+
     def results(self, address: str) -> pa.Table:
         """Return an evaluation's rows, checked against the hash once.
 
@@ -116,17 +133,13 @@ class Summariser:
 
     def best(self) -> CellPlan | None:
         """Return the cell of the grid with the best score in the target language so far."""
-        there = [
-            cell
-            for cell in self.plan.cells
-            if cell.control is None and self.artifact(cell.results) is not None
-        ]
+        grid = [cell for cell in self.evaluated() if cell.control is None]
         target = self.plan.recipe.target
-        return max(there, key=lambda cell: self.score(cell, target), default=None)
+        return max(grid, key=lambda cell: self.score(cell, target), default=None)
 
     def _cell(self, cell: CellPlan) -> Cell:
         """Return a finished cell, the same object each time, so that its sums are taken once."""
-        key = (cell, bool(cell.before and self.artifact(cell.before)))
+        key = (cell, self._has_results(cell.before))
         if key not in self._cells:
             self._cells[key] = self._read_cell(cell)
         return self._cells[key]
@@ -135,7 +148,6 @@ class Summariser:
         steps = self.plan.steps
         stages = [cell.model, steps[cell.model].inputs["model"]]
         made = [self.artifact(address) for address in (*stages, cell.results)]
-        before = self.artifact(cell.before) if cell.before else None
         return Cell(
             backbone=cell.backbone,
             target_share=cell.target_share,
@@ -143,7 +155,7 @@ class Summariser:
             control=cell.control,
             address=cell.model,
             results=self.results(cell.results),
-            text_before=self.results(before.address) if before is not None else None,
+            text_before=self.results(cell.before) if self._has_results(cell.before) else None,
             seconds=sum(artifact.manifest.seconds for artifact in made if artifact is not None),
             supervised_tokens=sum(
                 artifact.stats.get("supervised_tokens", 0)
