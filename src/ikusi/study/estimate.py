@@ -25,11 +25,12 @@ REFERENCE: Mapping[str, float] = {
     "mix": 0.00005,
     "encoder": 0.0013,
     "text": 0.0053,
+    "drills": 0.002,
     "align": 0.0025,
     "instruct": 0.0052,
     "evaluate": 0.0014,
 }
-"""Kind -> seconds per sample (scene, record or item; for `mix`, record read) of one process.
+"""Kind of work -> seconds per sample: scene, record, item or, for `mix`, record read.
 
 Processor time of one thread on a server's AMD EPYC with two cores, torch 2.13; an encoder of 2
 layers and width 128, backbones of 4 layers and width 128, batches of 32.
@@ -83,11 +84,12 @@ def estimate(plan: Plan, store: Store, workers: int) -> Estimate:
     for address, spec in plan.steps.items():
         if address in there:
             continue
-        rate = rates.get((spec.kind, _size(spec, plan.steps.get)))
+        work = _work(spec, plan.steps.get)
+        rate = rates.get((work, _size(spec, plan.steps.get)))
         if rate is not None:
             measured.add(address)
         else:
-            rate = REFERENCE[spec.kind]
+            rate = REFERENCE[work]
         seconds[address] = rate * _amount(spec, plan.steps.get)
     total, first = _simulate(plan, seconds, workers)
     return Estimate(seconds, frozenset(measured), total, first)
@@ -116,7 +118,7 @@ def _simulate(plan: Plan, seconds: Mapping[str, float], workers: int) -> tuple[f
 
 
 def _measured_rates(store: Store) -> dict[tuple[str, Any], float]:
-    """Return (kind, size) -> seconds per sample, the median of what the store's steps took."""
+    """Return (kind of work, size) -> seconds per sample, the median over the store's steps."""
     known: dict[str, Node | None] = {artifact.address: artifact for artifact in store.ls()}
 
     def look(address: str) -> Node | None:
@@ -130,7 +132,7 @@ def _measured_rates(store: Store) -> dict[tuple[str, Any], float]:
             continue
         amount = _amount(artifact, look)
         if amount:
-            key = (artifact.kind, _size(artifact, look))
+            key = (_work(artifact, look), _size(artifact, look))
             found.setdefault(key, []).append(artifact.manifest.seconds / amount)
     # A median: the first step of a worker process also waits for its imports.
     return {key: statistics.median(rates) for key, rates in found.items()}
@@ -139,6 +141,17 @@ def _measured_rates(store: Store) -> dict[tuple[str, Any], float]:
 def _facts(node: Node) -> tuple[str, Mapping[str, Any], Mapping[str, str]]:
     made = node if isinstance(node, Spec) else node.manifest
     return made.kind, made.config, made.inputs
+
+
+def _work(node: Node, look: Look) -> str:
+    """Return the kind of work: drills are texts too short to be judged by others."""
+    kind, _, inputs = _facts(node)
+    if kind != "text":
+        return kind
+    mixture = look(inputs["mixture"])
+    read = [look(address) for address in _facts(mixture)[2].values()] if mixture else []
+    sets = {_facts(found)[1].get("set") for found in read if found}
+    return "drills" if sets == {"drills"} else kind
 
 
 def _amount(node: Node, look: Look) -> float:
