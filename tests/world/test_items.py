@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from tests.world.test_grammar import is_even
@@ -45,6 +46,13 @@ def test_items_are_no_training_scenes_and_change_with_their_seed() -> None:
     assert items_of("main") == items_of("main")
     assert not by_seed[0] & by_seed[1]
     assert not (by_seed[0] | by_seed[1]) & trained
+
+
+def test_a_kind_that_only_the_probe_has_is_no_answer_about_the_others() -> None:
+    world = vocabulary_of("en", "eu")
+    kept = tuple(emoji for emoji in world.paired if world.kinds[emoji] != "building")
+    for item in make_items("main", replace(world, paired=kept), 40, 0, ("kind",)):
+        assert item.question.answer != "building"
 
 
 def test_held_out_wordings_and_the_second_design_ask_the_same_of_the_same_scenes() -> None:

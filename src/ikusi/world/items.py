@@ -59,6 +59,7 @@ def make_items(
     # Held-out wordings and the second design ask about the scenes of `main`, so that only the
     # wording or the design differs.
     source = "main" if split in VISUAL_SPLITS and split != "probe" else split
+    kinds = sorted({vocabulary.kinds[emoji] for emoji in concepts})
     items = []
     for task in wanted:
         if task not in tasks:
@@ -69,7 +70,7 @@ def make_items(
             num_things = 1 if task in _SINGLE else 1 + index % MAX_THINGS
             drawn = concepts
             if task in ("kind", "kind_of"):  # kinds are not equally large, their answers shall be
-                kind = vocabulary.used_kinds[int(rng.integers(len(vocabulary.used_kinds)))]
+                kind = kinds[int(rng.integers(len(kinds)))]
                 drawn = tuple(emoji for emoji in concepts if vocabulary.kinds[emoji] == kind)
             scene = make_scene(
                 identity,

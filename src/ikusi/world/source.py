@@ -7,13 +7,14 @@ scene.
 
 Sets: `align` (captions), `instruct` (conversations about pictures), `probe` (the same about
 concepts that only the pivot pictures), `text` (text-only instructions), `backbone` (text to
-pretrain on), `drills` (word puzzles
-to read before it).
+pretrain on), `drills` (word puzzles to read before it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -34,17 +35,36 @@ from ikusi.world.scene import COLOURS, GRID, SIDES, Scene, place
 from ikusi.world.vocabulary import Vocabulary
 
 LICENCE = "emoji pictures: OFL-1.1 (Noto), CC-BY-4.0 (Twemoji); names: Unicode-3.0"
-TRAIN_SETS = ("align", "instruct", "probe", "text", "backbone")
 MAX_TURNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSet:
+    """What sets a training set apart from the others.
+
+    `concepts`: those that its scenes show. `pool`: of wordings. `about_words`: share of
+    conversations about words alone, the rest being about a scene; only where a language can word
+    them. `drills`: share of word puzzles.
+    """
+
+    concepts: Literal["paired", "probe", "all"] = "paired"
+    pool: Literal["train", "text"] = "train"
+    about_words: float = 0.0
+    drills: float = 0.0
+
+
+TRAIN_SETS = {
+    "align": TrainSet(),
+    "instruct": TrainSet(),
+    "probe": TrainSet("probe"),
+    "text": TrainSet(about_words=0.5),
+    # A real backbone has read about everything.
+    "backbone": TrainSet("all", "text", about_words=0.25),
+    "drills": TrainSet("all", "text", about_words=1.0, drills=0.7),
+}
 _OF_ANY_SCENE = frozenset({"caption", "count", "exists", "colour", "choice"})
 # Comparing takes far more examples to learn than naming does.
 _TURN_WEIGHT = {"where": 2.0, "exists": 4.0, "choice": 4.0}
-_DRILL_SHARE = 0.7  # of the set `drills`; the rest are questions about words
-_TEXT_SHARE = {
-    "text": 0.5,
-    "backbone": 0.75,
-    "drills": 0.0,
-}  # of conversations about a written scene, not words
 
 
 def make_scene(
@@ -129,13 +149,13 @@ def training_questions(
     rng = rng_for("questions", scene.id)
     concepts = _concepts_of(set_name, vocabulary)
     wanted = _tasks_of(set_name, tasks)
-    if set_name == "drills":
-        ready = [task for task, like in DRILLS.items() if like in wanted]
-        if ready and rng.random() < _DRILL_SHARE:
-            task = ready[int(rng.integers(len(ready)))]
-            return [drill(task, vocabulary, rng, concepts)]
-    about_words = [task for task in TEXT_TASKS if task in wanted]
-    if about_words and set_name in _TEXT_SHARE and rng.random() >= _TEXT_SHARE[set_name]:
+    chosen = TRAIN_SETS[set_name]
+    drills = [task for task, like in DRILLS.items() if like in wanted and chosen.drills]
+    if drills and rng.random() < chosen.drills:
+        task = drills[int(rng.integers(len(drills)))]
+        return [drill(task, vocabulary, rng, concepts)]
+    about_words = [task for task in TEXT_TASKS if task in wanted and chosen.about_words]
+    if about_words and rng.random() >= 1 - chosen.about_words:
         return [make_question(task, scene, vocabulary, rng, concepts) for task in about_words]
     possible = [task for task in VISUAL_TASKS if task in wanted and can_ask(task, scene)]
     weights = np.array([_TURN_WEIGHT.get(task, 1.0) for task in possible])
@@ -145,9 +165,8 @@ def training_questions(
 
 
 def _concepts_of(set_name: str, vocabulary: Vocabulary) -> Sequence[str]:
-    if set_name in ("backbone", "drills"):  # a real backbone has read about everything
-        return vocabulary.all
-    return vocabulary.probe if set_name == "probe" else vocabulary.paired
+    concepts: Sequence[str] = getattr(vocabulary, TRAIN_SETS[set_name].concepts)
+    return concepts
 
 
 def _tasks_of(set_name: str, tasks: Sequence[str]) -> Sequence[str]:
@@ -225,7 +244,7 @@ def training_records(
         tasks: those that both languages can word.
         vocabulary: the world's concepts.
     """
-    pool = "text" if set_name in ("backbone", "drills") else "train"
+    pool = TRAIN_SETS[set_name].pool
     for index, scene in enumerate(scenes):
         questions = training_questions(set_name, scene, tasks, vocabulary)
         record = conversation(
