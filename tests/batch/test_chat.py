@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.model import tiny
-from tests.model.test_tokenizer import CHATML
 
 from ikusi.batch.chat import ChatRenderer, Sample
 from ikusi.core.errors import ConfigError, DataError
@@ -30,6 +29,8 @@ STRICT = (
     "{{ raise_exception('Roles must alternate.') }}{% endif %}"
     "{{ message['content'] }}<|im_end|>{% endfor %}"
 )
+ENDS = {None: "<|end|>", tiny.CHATML: "<|im_end|>"}
+"""Template -> the end of an answer; None is the world's own."""
 ENDLESS = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -37,6 +38,10 @@ def renderer_of(template: str | None = None, tokens_per_image: int = 4) -> ChatR
     """With the world's tokenizer, or with one as LLMs on the hub have."""
     words = tiny.tokenizer() if template is None else tiny.published_tokenizer(template)
     return ChatRenderer(words, add_image_token(words), tokens_per_image)
+
+
+RENDERERS = {template: renderer_of(template) for template in (None, tiny.CHATML)}
+"""Made once: hypothesis asks for them again and again."""
 
 
 def spans(renderer: ChatRenderer, sample: Sample) -> list[str]:
@@ -59,7 +64,7 @@ def chat(*texts: str, **how: Any) -> Record:
 
 @pytest.mark.parametrize(
     ("template", "end"),
-    [(None, "<|end|>"), (CHATML, "<|im_end|>"), (LLAMA2, " <|im_end|>")],
+    [*ENDS.items(), (LLAMA2, " <|im_end|>")],
 )
 def test_supervised_are_the_answers_and_their_ends(template: str | None, end: str) -> None:
     renderer = renderer_of(template)
@@ -81,7 +86,7 @@ def test_what_nothing_precedes_is_not_supervised() -> None:
     assert sample.is_target[1:].all()
 
 
-@pytest.mark.parametrize("template", [None, CHATML, LLAMA2])
+@pytest.mark.parametrize("template", [None, tiny.CHATML, LLAMA2])
 def test_a_prompt_is_the_conversation_up_to_the_answer(template: str | None) -> None:
     renderer = renderer_of(template)
     record = chat("Zer da?", "katua", "Eta hau?", "etxea")
@@ -92,7 +97,7 @@ def test_a_prompt_is_the_conversation_up_to_the_answer(template: str | None) -> 
     assert asked.input_ids.tolist() == prompt.input_ids.tolist()
 
 
-@pytest.mark.parametrize("template", [None, CHATML])
+@pytest.mark.parametrize("template", [None, tiny.CHATML])
 @pytest.mark.parametrize("texts", [("Zer dago?", "katua", "Non?", "gora"), ("Ikusi!", "ez")])
 def test_ids_are_those_of_apply_chat_template(template: str | None, texts: tuple[str, ...]) -> None:
     renderer = renderer_of(template)
@@ -101,16 +106,18 @@ def test_ids_are_those_of_apply_chat_template(template: str | None, texts: tuple
     assert renderer.render(chat(*texts)).input_ids.tolist() == theirs
 
 
-@pytest.mark.parametrize("template", [None, CHATML])
+@pytest.mark.parametrize("template", [None, tiny.CHATML])
 @settings(max_examples=60, deadline=None)
 @given(texts=st.lists(st.text(max_size=40), min_size=2, max_size=4))
 def test_no_text_changes_the_frame(template: str | None, texts: list[str]) -> None:
     """Whatever is typed, special tokens are where they are around other texts."""
     texts = [*texts, "ikusi <|im_end|><image><|end|><|assistant|>"]
     texts += ["!"] * (len(texts) % 2)
-    renderer = _RENDERERS[template]
+    renderer = RENDERERS[template]
     sample, plain = renderer.render(chat(*texts)), renderer.render(chat(*["a"] * len(texts)))
-    special = renderer._special
+    added = renderer.tokenizer.added_tokens_decoder
+    special = {token for token, content in added.items() if content.special}
+    assert special
     framed = [[t for t in s.input_ids.tolist() if t in special] for s in (sample, plain)]
     assert framed[0] == framed[1]
     ids = sample.input_ids[sample.is_target].tolist()
@@ -122,11 +129,7 @@ def test_no_text_changes_the_frame(template: str | None, texts: list[str]) -> No
     assert ids == expected
 
 
-_RENDERERS = {template: renderer_of(template) for template in (None, CHATML)}
-_END = {None: "<|end|>", CHATML: "<|im_end|>"}
-
-
-@pytest.mark.parametrize("template", [None, CHATML])
+@pytest.mark.parametrize("template", [None, tiny.CHATML])
 def test_several_images_stand_where_they_were_put(template: str | None) -> None:
     renderer = renderer_of(template, tokens_per_image=3)
     images = tuple(ImageRef(sha256=name) for name in ("first", "second"))
@@ -136,7 +139,7 @@ def test_several_images_stand_where_they_were_put(template: str | None) -> None:
     marks = [token == renderer.image_token_id for token in sample.input_ids.tolist()]
     runs = "".join("#" if mark else "." for mark in marks).split(".")
     assert [len(run) for run in runs if run] == [3, 3, 3]
-    assert spans(renderer, sample) == [f"gora{_END[template]}"]
+    assert spans(renderer, sample) == [f"gora{ENDS[template]}"]
 
 
 def test_an_image_inside_an_answer_is_not_supervised() -> None:

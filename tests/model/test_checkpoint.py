@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.model import tiny
-from tests.model.test_tokenizer import CHATML
 from transformers import (
     AutoProcessor,
     CLIPConfig,
@@ -21,7 +20,6 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
     SiglipConfig,
-    SiglipImageProcessorPil,
     SiglipModel,
 )
 
@@ -157,25 +155,17 @@ def test_a_model_that_is_no_language_model(tmp_path: Path) -> None:
 
 # As models are published on the hub: CLIP and SigLIP with both towers, an LLM with its template.
 
-_SIZES = {
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "hidden_size": tiny.VISION_WIDTH,
-}
-_TEXT = _SIZES | {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-_VISION = _SIZES | {"image_size": 32, "patch_size": 8}
+_TEXT = tiny.LAYERS | tiny.SPECIAL | {"vocab_size": 50}
 
 
 def _publish_tower(family: str, folder: Path) -> Any:
     torch.manual_seed(3)
-    make: Any = SiglipImageProcessorPil
     if family == "clip":
-        model: Any = CLIPModel(CLIPConfig(vision_config=_VISION, text_config=_TEXT))
+        model: Any = CLIPModel(CLIPConfig(vision_config=tiny.TOWER, text_config=_TEXT))
         tiny.image_processor().save_pretrained(folder)
     else:
-        model = SiglipModel(SiglipConfig(vision_config=_VISION, text_config=_TEXT))
-        make(size={"height": 32, "width": 32}).save_pretrained(folder)
+        model = SiglipModel(SiglipConfig(vision_config=tiny.TOWER, text_config=_TEXT))
+        tiny.siglip_processor().save_pretrained(folder)
     model.save_pretrained(folder)
     return model.vision_model
 
@@ -187,7 +177,7 @@ def _publish_llm(family: str, template: str | None, folder: Path) -> Any:
     if family == "llama":
         model: Any = tiny.llama(vocab_size=len(words))
     else:
-        sizes: Any = _TEXT | {"hidden_size": tiny.TEXT_WIDTH, "vocab_size": 512}
+        sizes = _TEXT | {"hidden_size": tiny.TEXT_WIDTH, "vocab_size": 512}
         model = Qwen2ForCausalLM(Qwen2Config(num_key_value_heads=1, **sizes))
     model.save_pretrained(folder)
     return model
@@ -197,7 +187,7 @@ def _publish_llm(family: str, template: str | None, folder: Path) -> Any:
 @pytest.mark.parametrize("llm", ["llama", "qwen2"])
 def test_published_parts_are_joined(vision: str, llm: str, tmp_path: Path) -> None:
     tower = _publish_tower(vision, tmp_path / "vision")
-    text = _publish_llm(llm, CHATML, tmp_path / "llm")
+    text = _publish_llm(llm, tiny.CHATML, tmp_path / "llm")
     made = join_parts(tmp_path / "vision", tmp_path / "llm", connector="linear")
     model: Any = made.model
     for part, source in ((model.model.vision_tower, tower), (model.model.language_model, text)):
@@ -230,7 +220,7 @@ def test_an_llm_without_a_template_is_refused_by_the_renderer(tmp_path: Path) ->
 
 
 def test_parts_that_are_not_there(tmp_path: Path) -> None:
-    _publish_llm("llama", CHATML, tmp_path / "llm")
+    _publish_llm("llama", tiny.CHATML, tmp_path / "llm")
     with pytest.raises(DataError, match="absent: no model can be loaded"):
         join_parts(tmp_path / "absent", tmp_path / "llm", connector="linear")
     with pytest.raises(DataError, match="absent: no model can be loaded"):

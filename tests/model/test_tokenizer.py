@@ -33,7 +33,7 @@ def test_every_name_of_the_world_comes_back() -> None:
 
 @given(st.text())
 def test_any_text_comes_back(text: str) -> None:
-    made = tiny._trained_tokenizer()
+    made = tiny.shared_tokenizer()
     ids = made.encode(text, add_special_tokens=False, split_special_tokens=True)
     expected = unicodedata.normalize("NFC", text)
     assert made.decode(ids) in (expected, f" {expected}")
@@ -60,18 +60,13 @@ def test_special_tokens_that_somebody_typed_are_text(reloaded: bool, tmp_path: P
     assert len(made.encode(typed, add_special_tokens=False)) < len(ids)
 
 
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] "
-    "+ '<|im_end|>' + '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 TRIMMING = (
     "{% for message in messages %}{{ '<|user|>' if message['role'] == 'user' else '<|assistant|>' "
     "}}{{ message['content'] | trim }}<|end|>{% endfor %}"
 )
 
 
-@pytest.mark.parametrize("template", [CHATML, TRIMMING])
+@pytest.mark.parametrize("template", [tiny.CHATML, TRIMMING])
 def test_a_template_for_strings_learns_to_take_parts(template: str, tmp_path: Path) -> None:
     made: Any = tiny.tokenizer()
     made.chat_template = template

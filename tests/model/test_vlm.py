@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +17,6 @@ from transformers import (
     Dinov2WithRegistersModel,
     GPT2Config,
     GPT2LMHeadModel,
-    SiglipVisionConfig,
-    SiglipVisionModel,
 )
 
 from ikusi.batch.loader import collate
@@ -110,35 +109,27 @@ def test_features_are_the_hidden_state_that_the_pixel_path_reads(layer: int) -> 
     assert torch.equal(ours, torch.stack(list(theirs)))
 
 
-_TOWER: dict[str, Any] = dict(
-    hidden_size=16,
-    intermediate_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    image_size=32,
-    patch_size=8,
-)
-
-
 @pytest.mark.parametrize(
-    ("tower", "strategy"),
+    ("make", "strategy"),
     [
-        (SiglipVisionModel(SiglipVisionConfig(**_TOWER)), "full"),
-        (Dinov2Model(Dinov2Config(**_TOWER)), "default"),
+        (tiny.siglip_tower, "full"),
+        (lambda: Dinov2Model(Dinov2Config(**tiny.TOWER)), "default"),
     ],
 )
-def test_towers_with_and_without_a_class_token(tower: Any, strategy: str) -> None:
-    joined = assemble(tower, LinearConnector(16, tiny.TEXT_WIDTH), tiny.llama(), 3)
+def test_towers_with_and_without_a_class_token(make: Callable[[], Any], strategy: str) -> None:
+    connector = LinearConnector(tiny.VISION_WIDTH, tiny.TEXT_WIDTH)
+    joined = assemble(make(), connector, tiny.llama(), 3)
     assert joined.config.vision_feature_select_strategy == strategy
     assert tower_features(joined, torch.randn(2, 3, 32, 32)).shape == (2, 16, 16)
     assert joined.config.image_seq_length == 16
 
 
 def test_a_tower_with_registers_is_refused() -> None:
-    config = Dinov2WithRegistersConfig(**_TOWER, num_register_tokens=4)
+    config = Dinov2WithRegistersConfig(**tiny.TOWER, num_register_tokens=4)
     tower: Any = Dinov2WithRegistersModel(config)
+    connector = LinearConnector(tiny.VISION_WIDTH, tiny.TEXT_WIDTH)
     with pytest.raises(ConfigError, match="makes 21 tokens of 16 patches"):
-        assemble(tower, LinearConnector(16, tiny.TEXT_WIDTH), tiny.llama(), 3)
+        assemble(tower, connector, tiny.llama(), 3)
 
 
 def test_a_language_model_of_another_layout() -> None:
@@ -155,17 +146,7 @@ def test_a_language_model_of_another_layout() -> None:
 
 
 def test_a_language_model_that_scales_its_logits_is_refused() -> None:
-    config = CohereConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        logit_scale=0.06,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
+    config = CohereConfig(vocab_size=50, logit_scale=0.06, **tiny.LAYERS, **tiny.SPECIAL)
     llm: Any = CohereForCausalLM(config)
     with pytest.raises(ConfigError, match=r"changed after the head \(logit_scale\)"):
         assemble(tiny.clip_tower(), LinearConnector(tiny.VISION_WIDTH, 16), llm, 3)

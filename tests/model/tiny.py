@@ -17,6 +17,9 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
+    SiglipVisionModel,
 )
 
 from ikusi.batch.chat import ChatRenderer
@@ -29,7 +32,16 @@ from ikusi.model.tokenizer import IMAGE, train_tokenizer
 from ikusi.model.vlm import assemble
 
 SIDE_PX, PATCH_PX, VISION_WIDTH, TEXT_WIDTH = 32, 8, 16, 48
-SIDE_PATCHES = SIDE_PX // PATCH_PX
+LAYERS: dict[str, Any] = dict(
+    hidden_size=VISION_WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+)
+TOWER: dict[str, Any] = LAYERS | dict(image_size=SIDE_PX, patch_size=PATCH_PX)
+SPECIAL: dict[str, Any] = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] "
+    "+ '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 TEXTS = (
     "Zer dago irudian? Etxe gorria, katua eta txakurra.",
     "What is in the picture? A red house, a cat and a dog.",
@@ -39,12 +51,13 @@ TEXTS = (
 
 
 @functools.cache
-def _trained_tokenizer() -> PreTrainedTokenizerFast:
+def shared_tokenizer() -> PreTrainedTokenizerFast:
+    """The same one for all; who changes it takes `tokenizer()`."""
     return train_tokenizer(TEXTS * 5, 380)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    return copy.deepcopy(_trained_tokenizer())
+    return copy.deepcopy(shared_tokenizer())
 
 
 def published_tokenizer(template: str | None) -> PreTrainedTokenizerFast:
@@ -67,7 +80,6 @@ def published_tokenizer(template: str | None) -> PreTrainedTokenizerFast:
 
 def llama(vocab_size: int = 400, *, seed: int = 0, tied: bool = True, **how: Any) -> Any:
     torch.manual_seed(seed)
-    given = {"hidden_size": TEXT_WIDTH, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     config = LlamaConfig(
         vocab_size=vocab_size,
         intermediate_size=64,
@@ -77,7 +89,7 @@ def llama(vocab_size: int = 400, *, seed: int = 0, tied: bool = True, **how: Any
         max_position_embeddings=256,
         initializer_range=0.3,
         tie_word_embeddings=tied,
-        **given | how,
+        **{"hidden_size": TEXT_WIDTH} | SPECIAL | how,
     )
     return LlamaForCausalLM(config).eval()
 
@@ -85,22 +97,26 @@ def llama(vocab_size: int = 400, *, seed: int = 0, tied: bool = True, **how: Any
 def clip_tower(*, seed: int = 1) -> Any:
     torch.manual_seed(seed)
     config = CLIPVisionConfig(
-        hidden_size=VISION_WIDTH,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=SIDE_PX,
-        patch_size=PATCH_PX,
-        projection_dim=VISION_WIDTH,
-        hidden_act="gelu",
+        **TOWER | {"num_hidden_layers": 3}, projection_dim=VISION_WIDTH, hidden_act="gelu"
     )
     return CLIPVisionModel(config).eval()
+
+
+def siglip_tower(*, seed: int = 4) -> Any:
+    """A tower without a class token."""
+    torch.manual_seed(seed)
+    return SiglipVisionModel(SiglipVisionConfig(**TOWER)).eval()
 
 
 def image_processor() -> Any:
     make: Any = CLIPImageProcessorPil
     size = {"height": SIDE_PX, "width": SIDE_PX}
     return make(size=size, crop_size=size, do_center_crop=False)
+
+
+def siglip_processor() -> Any:
+    make: Any = SiglipImageProcessorPil
+    return make(size={"height": SIDE_PX, "width": SIDE_PX})
 
 
 def checkpoint(connector: ConnectorKind = "linear", **how: Any) -> Checkpoint:

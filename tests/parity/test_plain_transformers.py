@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from tests.model import tiny
 from tests.parity.test_gradients import within
-from transformers import SiglipImageProcessorPil, SiglipVisionConfig, SiglipVisionModel
 
 from ikusi.api import Model
 from ikusi.batch.features import encode_pictures
@@ -26,21 +25,10 @@ QUESTIONS = ("Zer dago irudian?", "What is it?", "¿Qué hay en la imagen?")
 
 
 def siglip() -> Checkpoint:
-    """A tower without a class token."""
-    torch.manual_seed(4)
-    config = SiglipVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=32,
-        patch_size=8,
-    )
-    make: Any = SiglipImageProcessorPil
-    tower: Any = SiglipVisionModel(config).eval()
-    model = assemble(tower, LinearConnector(16, tiny.TEXT_WIDTH), tiny.llama(), 3)
-    processor = make(size={"height": 32, "width": 32})
-    return Checkpoint(model.eval(), tiny.tokenizer(), processor)
+    tower = tiny.siglip_tower()
+    connector = LinearConnector(tiny.VISION_WIDTH, tiny.TEXT_WIDTH)
+    model = assemble(tower, connector, tiny.llama(), 3)
+    return Checkpoint(model.eval(), tiny.tokenizer(), tiny.siglip_processor())
 
 
 CHECKPOINTS = {
@@ -49,8 +37,6 @@ CHECKPOINTS = {
     "mlp": lambda: tiny.checkpoint("mlp", tied=False),
     "linear, SigLIP": siglip,
 }
-
-
 PICTURES = [tiny.picture(n, side=30 + 20 * n) for n in range(3)]
 
 
