@@ -179,7 +179,7 @@ def _voice(artifact: Artifact | None, instead: str) -> Voice:
 
 def _world(artifact: Artifact) -> dict[str, Any] | None:
     """Return the world's settings from the nearest of what `artifact` was made from."""
-    store = Store(artifact.path.parent.parent)
+    store = Store(artifact.store_root)
     nearest: list[Artifact | None] = [artifact]
     seen: set[str] = set()
     while nearest:

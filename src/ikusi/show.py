@@ -83,7 +83,7 @@ def _show_facts(artifact: Artifact, console: Console) -> None:
         _title("Measured", console)
         console.print(_settings(told))
     _title("Made from", console)
-    store = Store(artifact.path.parent.parent)
+    store = Store(artifact.store_root)
     table = _table()
     for role, address in sorted(artifact.manifest.inputs.items()):
         table.add_row(role, address + ("" if store.find(address) else " (gone)"))
@@ -159,7 +159,7 @@ def _readers(artifact: Artifact, seen: set[str]) -> Iterator[ImageReader]:
     if (artifact.path / IMAGES).is_dir():
         with contextlib.suppress(DataError):
             yield ImageReader(artifact.path / IMAGES)
-    store = Store(artifact.path.parent.parent)
+    store = Store(artifact.store_root)
     for address in artifact.manifest.inputs.values():
         found = store.find(address)
         if found is not None and found.address not in seen:

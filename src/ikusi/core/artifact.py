@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ikusi.core.errors import ConfigError, CorruptArtifact, StoreError
+from ikusi.core.errors import ConfigError, CorruptArtifact, StoreError, first_line
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
@@ -217,7 +217,7 @@ class Manifest:
         except OSError:
             raise
         except Exception as error:
-            raise CorruptArtifact(f"{path}: cannot be read ({_first_line(error)}).") from None
+            raise CorruptArtifact(f"{path}: cannot be read ({first_line(error)}).") from None
         if not sound:
             raise CorruptArtifact(f"{path}: does not belong to this address, or was changed.")
         return manifest
@@ -235,6 +235,11 @@ class Artifact:
     def kind(self) -> str:
         """The step that made it."""
         return self.manifest.kind
+
+    @property
+    def store_root(self) -> Path:
+        """The folder of the store that it is in."""
+        return self.path.parent.parent
 
     @property
     def hash(self) -> str:
@@ -339,7 +344,3 @@ def _compare(folder: Path, hashes: Mapping[str, str]) -> None:
             raise CorruptArtifact(f"{path}: is missing.")
         if hash_file(path) != sha256:
             raise CorruptArtifact(f"{path}: its content is not what was written.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

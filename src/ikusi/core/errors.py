@@ -41,6 +41,14 @@ class TrainError(IkusiError):
     """Training cannot go on."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its type's name where it has none.
+
+    What it says of itself can go into one line of ours; a full stop at its end is left out.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """Return a sentence that names the nearest of `known`, or lists them when none is near."""
     names = sorted(set(known))

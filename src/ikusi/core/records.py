@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ikusi.core.errors import DataError, suggest
+from ikusi.core.errors import DataError, first_line, suggest
 from ikusi.core.types import Image, ImageRef, Part, Record, Text, Turn
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string()), ("index", pa.int32())])
@@ -231,8 +231,7 @@ def _meta_text(record: Record) -> str:
 def _explain(error: Exception) -> str:
     if isinstance(error, UnicodeError):
         return "a text is not valid Unicode (a lone surrogate). Mend or drop it."
-    text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return f"{text}. Mend or drop it."
+    return f"{first_line(error)}. Mend or drop it."
 
 
 # -- reading
@@ -244,7 +243,7 @@ def _open(path: Path) -> pq.ParquetFile:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({_first_line(error)}).") from None
+        raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}).") from None
 
 
 def _read_file(path: Path, names: list[str]) -> Iterator[Record]:
@@ -262,7 +261,7 @@ def _read_file(path: Path, names: list[str]) -> Iterator[Record]:
                 # Other writers choose large strings, other orders, or allow nulls.
                 yield from _to_records(batch.select(names).cast(schema))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"{path}: is damaged or no record ({_first_line(error)}).") from None
+            raise DataError(f"{path}: is damaged or no record ({first_line(error)}).") from None
 
 
 def _to_records(batch: pa.RecordBatch) -> Iterator[Record]:
@@ -324,7 +323,3 @@ def _unflatten(array: Any, flat: list[Any]) -> list[Any]:
     # From the lengths: a slice's offsets do not begin at 0, and flatten() leaves nulls out.
     ends = [0, *np.cumsum(array.value_lengths().fill_null(0).to_numpy()).tolist()]
     return [tuple(flat[start:end]) for start, end in pairwise(ends)]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

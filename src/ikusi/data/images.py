@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from ikusi.core.errors import DataError
+from ikusi.core.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -150,9 +150,8 @@ class ImageReader:
                     places.append(np.full(rows, len(self._batches)) << 32 | np.arange(rows))
                     self._batches.append(batch)
             except (pa.ArrowException, OSError) as error:
-                line = (str(error).splitlines() or ["?"])[0]
                 raise DataError(
-                    f"{path}: cannot be read as Arrow ({line}). Make it again."
+                    f"{path}: cannot be read as Arrow ({first_line(error)}). Make it again."
                 ) from None
         # A sorted array instead of a dictionary: 16 bytes a picture, and a search in it is as good
         # as constant. The first 8 bytes nearly always decide; the whole hash is compared after.
@@ -244,8 +243,7 @@ def decode(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise DataError("no known picture format") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(line.rstrip(".")) from None
+        raise DataError(first_line(error)) from None
 
 
 def _shards(folder: Path) -> list[Path]:
