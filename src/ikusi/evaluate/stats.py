@@ -27,7 +27,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,37 +77,29 @@ class Sums:
 
 def sum_by_group(table: pa.Table) -> dict[tuple[str, str], Sums]:
     """Return the sums of a results table by (language, split)."""
-    if not table.num_rows:
-        return {}
-    columns = {name: _codes(table, name) for name in ("group", "task", "language", "split")}
-    said, likely = _codes(table, "said"), table.column("likely_correct")
-    values: dict[str, Array] = {
-        "correct": _floats(table.column("correct")),
-        "likely_correct": np.nan_to_num(_floats(likely)),
-        "right_elsewhere": _floats(table.column("right_elsewhere")),
-    }
-    values |= {f"said_{name}": said.where(name).astype(float) for name in SAID}
-    ones = np.ones(table.num_rows)
-    counted = {name: ones for name in values} | {"likely_correct": _floats(likely.is_valid())}
-
+    keys = ["language", "split", "group", "task"]
+    measured = table.select([*keys, *(name for name in MEASURES if name in table.column_names)])
+    for name in SAID:
+        said = pc.equal(table.column("said"), pa.scalar(name))
+        measured = measured.append_column(f"said_{name}", said)
+    summed = measured.group_by(keys).aggregate(
+        [(measure, how) for measure in MEASURES for how in ("sum", "count")]
+    )
     result: dict[tuple[str, str], Sums] = {}
-    for language, split in _places(columns["language"], columns["split"]):
-        here = np.flatnonzero(columns["language"].where(language) & columns["split"].where(split))
-        groups, group_of = columns["group"].sorted_unique(here)
-        tasks, task_of = columns["task"].sorted_unique(here)
-        place = group_of * len(tasks) + task_of
-        shape = (len(groups), len(tasks))
-
-        def fold(rows: Array, place: Any = place, here: Any = here, shape: Any = shape) -> Array:
-            flat = np.bincount(place, weights=rows[here], minlength=shape[0] * shape[1])
-            return np.asarray(flat, dtype=float).reshape(shape)
-
-        whole = fold(ones)
+    places = zip(*(summed.column(key).to_pylist() for key in keys[:2]), strict=True)
+    for language, split in sorted(set(places)):
+        part = summed.filter((pc.field("language") == language) & (pc.field("split") == split))
+        groups, row = np.unique(part.column("group").to_numpy(), return_inverse=True)
+        tasks, column = np.unique(part.column("task").to_numpy(), return_inverse=True)
+        arrays: dict[str, Array] = {}
+        for name in summed.column_names[len(keys) :]:
+            arrays[name] = np.zeros((len(groups), len(tasks)))
+            arrays[name][row, column] = np.nan_to_num(part.column(name).to_numpy())
         result[language, split] = Sums(
-            groups=groups,
-            tasks=tasks,
-            right={name: fold(rows) for name, rows in values.items()},
-            count={n: whole if rows is ones else fold(rows) for n, rows in counted.items()},
+            groups=tuple(groups.tolist()),
+            tasks=tuple(tasks.tolist()),
+            right={measure: arrays[f"{measure}_sum"] for measure in MEASURES},
+            count={measure: arrays[f"{measure}_count"] for measure in MEASURES},
         )
     return result
 
@@ -242,20 +233,6 @@ def ratio_bounds(above: Array, below: Array, confidence: float = 0.95) -> Interv
     )
 
 
-def ratio_lower_bound(above: Array, below: Array, confidence: float = 0.95) -> float:
-    """Return the one-sided lower bound of `above / below`, such as score(20%) / score(100%)."""
-    return ratio_bounds(above, below, confidence).lower
-
-
-def paired_difference(one: Array, other: Array, confidence: float = 0.95) -> Interval:
-    """Return `one - other` with its two-sided interval.
-
-    Both were drawn with the same weights, `d_r = one_r - other_r`, so what the same items do to
-    both cancels.
-    """
-    return interval(one - other, confidence)
-
-
 def tost(gap: Array, margin: float, confidence: float = 0.95) -> bool:
     """Return whether the gap lies within `+-margin` by two one-sided tests.
 
@@ -294,41 +271,3 @@ def majority_baselines(table: pa.Table) -> dict[tuple[str, str, str], float]:
         if counter.total() == total[key]:
             best[key] = max(best[key], counter.most_common(1)[0][1])
     return {key: count / total[key] for key, count in best.items()}
-
-
-@dataclass(frozen=True)
-class _Codes:
-    """A column of strings as numbers, which numpy sorts and compares much faster."""
-
-    codes: npt.NDArray[np.int64]
-    names: npt.NDArray[np.object_]
-
-    def where(self, name: str) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.names[self.codes] == name)
-
-    def sorted_unique(self, here: Any) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-        """Return the names among the rows `here`, sorted, and which of them each row has."""
-        present, position = np.unique(self.codes[here], return_inverse=True)
-        order = np.argsort(self.names[present])
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        return tuple(self.names[present[order]].tolist()), rank[position]
-
-
-def _codes(table: pa.Table, name: str) -> _Codes:
-    column = table.column(name).combine_chunks().dictionary_encode()
-    return _Codes(
-        column.indices.to_numpy().astype(np.int64),
-        np.asarray(column.dictionary.to_pylist(), dtype=object),
-    )
-
-
-def _floats(column: pa.ChunkedArray[Any]) -> Array:
-    """Return a column of numbers or booleans as floats; null is nan."""
-    return np.asarray(column.to_numpy(), dtype=float)
-
-
-def _places(*columns: _Codes) -> list[tuple[str, ...]]:
-    present = np.unique(np.stack([column.codes for column in columns]), axis=1)
-    names = [column.names[codes].tolist() for column, codes in zip(columns, present, strict=True)]
-    return sorted(zip(*names, strict=True))
