@@ -77,8 +77,8 @@ class TokenizerSettings(Settings):
 class EncoderSettings(Settings):
     """The world's vision tower, trained from scratch: a small CLIP whose patch is one cell."""
 
-    hidden_size: int = Field(default=128, gt=0)
-    """Width. With half of it a linear map to words lost a fifth of the concepts."""
+    hidden_size: int = Field(default=192, gt=0)
+    """Width; above the number of concepts, so that each can have a direction of its own."""
     num_hidden_layers: int = Field(default=2, ge=1)
     """Layers."""
     num_attention_heads: int = Field(default=4, gt=0)

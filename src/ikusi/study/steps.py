@@ -178,7 +178,7 @@ def train_encoder(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mappi
     tower = CLIPVisionModel(
         CLIPVisionConfig(
             hidden_size=width,
-            intermediate_size=2 * width,
+            intermediate_size=4 * width,
             num_hidden_layers=config["num_hidden_layers"],
             num_attention_heads=config["num_attention_heads"],
             image_size=SIDE_PX,
@@ -460,7 +460,7 @@ STEPS: dict[str, tuple[int, StepFunction]] = {
     "pictures": (2, draw_pictures),
     "import": (2, make_records),
     "tokenizer": (1, train_tokenizer),
-    "encoder": (2, train_encoder),
+    "encoder": (3, train_encoder),
     "mix": (1, mix_records),
     "text": (2, train_text),
     "align": (2, train_stage),

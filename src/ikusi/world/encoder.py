@@ -25,21 +25,21 @@ PixelMaker = Callable[[NDArray[np.uint8]], Tensor]
 _EMPTY_SHARE = 0.35  # of cells: fuller than the world's scenes, for more to learn from each
 
 
-class _CosineHead(nn.Linear):
-    """Logits are scaled cosines, so that features of a class lie close together in direction.
+class _FrameHead(nn.Linear):
+    """Logits are the cosines of a linear map of the features to one fixed axis per class.
 
-    Source: the cosine classifier of Gidaris and Komodakis 2018, arXiv:1804.09458.
-
-    A linear map of them to word embeddings found the nearest word for 0.84 of the things, and for
-    0.67 after a plain linear head, at the same width (128) and accuracy of the encoder.
+    The classes' axes are orthogonal and never move (a fixed classifier, Yang et al. 2022,
+    arXiv:2203.09081), so the features come to hold every class in a direction of its own. That is
+    what the connector needs, a linear map as well: one from features to word embeddings found the
+    nearest word for 0.999 of the things, and for 0.94 after a head with learned directions, at the
+    same size and accuracy of the tower.
     """
 
-    _SCALE = 16.0
+    _SCALE = 10.0
 
     def forward(self, features: Tensor) -> Tensor:
         """Return float[..., K] for float[..., C]."""
-        directions = functional.normalize(self.weight, dim=-1)
-        return self._SCALE * functional.linear(functional.normalize(features, dim=-1), directions)
+        return self._SCALE * functional.normalize(super().forward(features), dim=-1)
 
 
 class EncoderObjective:
@@ -72,7 +72,7 @@ class EncoderObjective:
         self._seed = seed
         self._colours = list(COLOURS)
         width = tower.config.hidden_size
-        self.concept_head = _CosineHead(width, len(concepts) + 1)
+        self.concept_head = _FrameHead(width, len(concepts) + 1)
         self.colour_head = nn.Linear(width, len(COLOURS))
 
     def trainable(self) -> Sequence[nn.Parameter]:
