@@ -35,7 +35,17 @@ _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 60
 _TILE_PX = 192
 _SHEET_TILES = 4  # in a row
-_SHOWN = ("records", "pictures", "counts", "unpaired", "unequal", "parts", "loss")
+_SHOWN = (
+    "records",
+    "pictures",
+    "counts",
+    "sources",
+    "unpaired",
+    "unequal",
+    "parts",
+    "by_language",
+    "loss",
+)
 """Stats that have a place of their own."""
 
 
@@ -207,6 +217,9 @@ def _show_mixture(artifact: Artifact, console: Console) -> None:
                 shares = (f"{wanted / max(1, total_asked):.1%}", f"{found / max(1, total_got):.1%}")
                 table.add_row(part, language, f"{wanted:,}", shares[0], f"{found:,}", shares[1])
     console.print(table)
+    for source, of in artifact.stats["sources"].items():
+        counted = ", ".join(f"{count:,} {language}" for language, count in sorted(of.items()))
+        console.print(f"source {source}: {counted}")
     for key, what in (("unpaired", "without a pair"), ("unequal", "of unequal length in a pair")):
         for part, count in artifact.stats.get(key, {}).items():
             if count:
@@ -233,6 +246,9 @@ def _show_training(artifact: Artifact, console: Console) -> None:
     _title("Training", console)
     for part in artifact.stats.get("parts", ()):
         console.print(part)
+    for language, counts in artifact.stats.get("by_language", {}).items():
+        told = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())
+        console.print(f"{language}: {told}")
     losses = [row["loss"] for row in artifact.stats["loss"]]
     if losses:
         console.print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}  {sparkline(losses)}".rstrip())

@@ -46,7 +46,8 @@ def test_the_loss_falls_and_unseen_scenes_are_told_above_chance() -> None:
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     assert after["colour"] > max(0.5, before["colour"])  # chance is an eighth
     assert after["filled_cells"] > 2 / len(CONCEPTS)
-    assert set(after) == {"cells", "filled_cells", "colour"}
+    assert after["place"] > 0.9  # chance is a ninth
+    assert set(after) == {"cells", "filled_cells", "place", "colour"}
 
 
 def test_a_perfect_tower_scores_one_and_the_loss_counts_cells(
@@ -62,10 +63,12 @@ def test_a_perfect_tower_scores_one_and_the_loss_counts_cells(
             colour[row, :, list(COLOURS).index(scene.colour)] = 99.0
             for thing in scene.things:
                 concept[row, thing.cell, 1 + CONCEPTS.index(thing.emoji)] = 99.0
-        return concept, colour
+        place = 99.0 * torch.eye(GRID**2).expand(len(scenes), -1, -1)
+        return concept, place, colour
 
     monkeypatch.setattr(made, "predict", told)
-    assert made.accuracy(20) == {"cells": 1.0, "filled_cells": 1.0, "colour": 1.0}
+    told_right = made.accuracy(20)
+    assert set(told_right.values()) == {1.0}
     loss, count = made.loss([0, 1, 2])
     assert count == 3 * GRID**2
     assert 0 <= float(loss) < count * 0.01
@@ -88,7 +91,8 @@ def test_the_heads_and_the_tower_train() -> None:
     loss.backward()
     trained = made.trainable()
     assert len({id(p) for p in trained}) == len(trained)
-    heads = [*made.concept_head.parameters(), *made.colour_head.parameters()]
+    by_head = (made.concept_head, made.cell_head, made.colour_head)
+    heads = [parameter for head in by_head for parameter in head.parameters()]
     assert {id(p) for p in heads} <= {id(p) for p in trained}
     without = [n for n, p in made.tower.named_parameters() if p.grad is None]
     assert all("post_layernorm" in name for name in without), without

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -173,26 +174,36 @@ def test_every_scene_can_be_asked_about_with_few_tasks(
 
 
 def test_drills_compare_words_and_their_answers_are_right() -> None:
-    pivots, targets = records_of("drills", count=300)
     world = vocabulary_of("en", "eu")
+    pivots, targets = records_of("drills", count=300)
     asked: Counter[str] = Counter()
-    for pivot, target in zip(pivots, targets, strict=True):
-        if pivot.task not in DRILLS:
-            assert not pivot.images
+    for scene, *records in zip(scenes_of("drills", 300), pivots, targets, strict=True):
+        (question, *others) = training_questions("drills", scene, TASKS, world)
+        if not question.drill:
+            asked["plain"] += 1
             continue
-        assert target.task == pivot.task
-        for record in (pivot, target):
-            text, answer = record.turns[0].text, record.turns[1].text
-            names = set(world.names[record.language].values())
-            if pivot.task == "pick":
-                about, _, options = text.partition(": ")
-                right = options[options.index(f"{answer}) ") + 3 :]
-                assert about in names and right.startswith(about)
+        assert not others and question.task in DRILLS
+        for record, voice in zip(records, voices_of("en", "eu"), strict=True):
+            assert not record.images and record.task == question.task
+            text, answer = (turn.text for turn in record.turns)
+            shown = [voice.names[emoji] for emoji in scene.emojis]
+            assert text.startswith(f"{' '.join(shown)}: ")
+            about = text.removeprefix(f"{' '.join(shown)}: ")
+            if question.task == "choice":
+                options = re.fullmatch(" ".join(rf"{one}\) (.+)" for one in LETTERS), about)
+                assert options and options[LETTERS.index(answer) + 1] in shown
+                assert sum(option in shown for option in options.groups()) == 1
             else:
-                listed, _, about = text.removesuffix("?").rpartition(": ")
-                pack = next(v.pack for v in voices_of("en", "eu") if v.pack.code == record.language)
-                there = f" {about} " in f" {listed} "
-                assert answer == pack.word("yes_no", "yes" if there else "no")
-        asked[f"{pivot.task} {pivot.turns[1].text}"] += 1
-    assert len(asked) == len(LETTERS) + 2
+                there = about.removesuffix("?") in shown
+                assert answer == voice.pack.word("yes_no", "yes" if there else "no")
+        asked[f"{question.task} {records[0].turns[1].text}"] += 1
+    assert len(asked) == 1 + len(LETTERS) + 2
     assert min(asked.values()) > 10
+
+
+def test_what_tells_what_is_there_is_asked_last() -> None:
+    world = vocabulary_of("en", "eu")
+    for scene in scenes_of("instruct", 300):
+        asked = [q.task for q in training_questions("instruct", scene, TASKS, world)]
+        assert asked == sorted(asked, key=["what", "caption"].__contains__)
+        assert "caption" not in asked[:-1]

@@ -7,6 +7,8 @@ are only picked at the end. Contract:
   are ranked once by a seeded hash; the first `round(target_share * N)` records take the target
   version, the rest the pivot's. So the target records of a 20% mixture are among those of the 50%
   one, and two mixtures that differ only in the share hold the same pictures in the same order.
+- where a part's `sources` have shares of their own, units are ranked within their source, and the
+  sources take turns: then the first of them, however many, hold the sources in these shares.
 - units without a pair are left out and counted, except through `pivot_only`.
 """
 
@@ -15,9 +17,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ikusi.core.config import Settings
 from ikusi.core.errors import ConfigError
@@ -33,14 +35,26 @@ class Budget(Settings):
     """Records in the mixture."""
 
 
-class MultimodalPart(Settings):
+class _BySource(Settings):
+    sources: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    """Source -> its share of this part; they add up to 1. Left out: all sources as they come."""
+
+    @field_validator("sources")
+    @classmethod
+    def _check_sources(cls, sources: dict[str, float]) -> dict[str, float]:
+        if sources and abs(sum(sources.values()) - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {sum(sources.values()):g}, and not to 1")
+        return sources
+
+
+class MultimodalPart(_BySource):
     """The records with pictures: what the other parts leave of the budget."""
 
     target_share: float = Field(ge=0, le=1)
     """Share of them in the target language, from 0 to 1. The paper finds 0.2 enough."""
 
 
-class TextPart(Settings):
+class TextPart(_BySource):
     """The text-only records."""
 
     share: float = Field(default=0.0, ge=0, le=1)
@@ -157,9 +171,10 @@ def check_supply(
 
 @dataclass
 class MixtureReport:
-    """What a mixture came to, in records: by modality and language, and what was left out."""
+    """What a mixture came to, in records: by modality or source and language; what was left out."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    sources: dict[str, dict[str, int]] = field(default_factory=dict)
     unpaired: dict[str, int] = field(default_factory=dict)
     unequal: dict[str, int] = field(default_factory=dict)
 
@@ -169,6 +184,7 @@ class _Unit:
     rank: str
     group: str
     size: int
+    source: str
 
 
 def mix(
@@ -195,20 +211,22 @@ def mix(
     wanted = count_parts(settings)
     report = MixtureReport()
     chosen: list[Record] = []
-    sizes: tuple[tuple[Modality, int, int], ...] = (
-        ("multimodal", wanted.multimodal, wanted.multimodal_target),
-        ("text", wanted.text, wanted.text_target),
+    visual = settings.multimodal.sources if settings.multimodal else {}
+    sizes: tuple[tuple[Modality, int, int, Mapping[str, float]], ...] = (
+        ("multimodal", wanted.multimodal, wanted.multimodal_target, visual),
+        ("text", wanted.text, wanted.text_target, settings.text.sources),
     )
-    for part, count, target_count in sizes:
+    for part, count, target_count, sources in sizes:
         pool = pools.get(part, {})
         pivots, targets = _by_group(pool.get(pivot, ())), _by_group(pool.get(target, ()))
         units = _paired_units(pivots, targets, seed, part, report)
-        taken = _fill(units, count, f"mixture: {part}", pairs=f"in both {pivot!r} and {target!r}")
+        pairs = f"in both {pivot!r} and {target!r}"
+        taken = _fill_sources(units, count, sources, f"mixture: {part}", pairs)
         in_target = _first(taken, target_count)
         for unit in taken:
             chosen.extend((targets if unit.group in in_target else pivots)[unit.group])
     alone = _by_group(pivot_only)
-    units = [_Unit(_hash(seed, "pivot_only", g), g, len(r)) for g, r in alone.items()]
+    units = [_unit(seed, "pivot_only", group, found) for group, found in alone.items()]
     for unit in _fill(units, wanted.pivot_only, "mixture: pivot_only", pairs=f"in {pivot!r} alone"):
         chosen.extend(alone[unit.group])
     if settings.only == "target":
@@ -217,8 +235,9 @@ def mix(
             raise ConfigError("mixture: `only: target` leaves nothing; raise a target_share.")
     for record in chosen:
         kind = "multimodal" if record.images else "text"
-        counter = report.counts.setdefault(kind, {})
-        counter[record.language] = counter.get(record.language, 0) + 1
+        for counts, key in ((report.counts, kind), (report.sources, record.source)):
+            counter = counts.setdefault(key, {})
+            counter[record.language] = counter.get(record.language, 0) + 1
     # The order depends on the groups alone, so that two languages' mixtures are in step.
     chosen.sort(key=lambda record: (_hash(seed, "order", record.group), record.id))
     return chosen, report
@@ -242,7 +261,32 @@ def _paired_units(
     report.unpaired[part] = len(pivots.keys() ^ targets.keys())
     equal = [group for group in both if len(pivots[group]) == len(targets[group])]
     report.unequal[part] = len(both) - len(equal)
-    return [_Unit(_hash(seed, part, group), group, len(pivots[group])) for group in equal]
+    return [_unit(seed, part, group, pivots[group]) for group in equal]
+
+
+def _unit(seed: int, part: str, group: str, records: Sequence[Record]) -> _Unit:
+    return _Unit(_hash(seed, part, group), group, len(records), records[0].source)
+
+
+def _fill_sources(
+    units: Sequence[_Unit], count: int, sources: Mapping[str, float], where: str, pairs: str
+) -> list[_Unit]:
+    """Take units to exactly `count` records, from each source its share; in turns."""
+    if not sources:
+        return _fill(units, count, where, pairs)
+    turns: list[tuple[float, _Unit]] = []
+    share = 0.0
+    before = 0
+    for source, own_share in sources.items():
+        share += own_share
+        wanted = round(count * share) - before  # rounded together, so that they add up
+        before += wanted
+        own = [unit for unit in units if unit.source == source]
+        filled = 0
+        for unit in _fill(own, wanted, f"{where}.sources.{source}", pairs):
+            turns.append(((filled + unit.size / 2) / wanted, unit))
+            filled += unit.size
+    return [unit for _, unit in sorted(turns, key=lambda turn: (turn[0], turn[1].rank))]
 
 
 def _fill(units: Sequence[_Unit], count: int, where: str, pairs: str) -> list[_Unit]:

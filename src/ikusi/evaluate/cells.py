@@ -37,7 +37,9 @@ class Cell:
     seconds: float = 0.0
     """What training and evaluating this cell took."""
     supervised_tokens: int = 0
-    """Tokens under the loss in its training, both stages."""
+    """Tokens under the loss in its training, both stages, each pass counted."""
+    target_token_share: float | None = None
+    """Share of the supervised tokens of stage 2's mixture that are in the target language."""
 
     @property
     def label(self) -> str:

@@ -364,6 +364,7 @@ def _cell_row(cell: _Evaluated, study: StudySummary, tasks: Iterable[Row]) -> Ro
         "address": cell.cell.address,
         "seconds": round(cell.cell.seconds, 1),
         "supervised_tokens": cell.cell.supervised_tokens,
+        "target_token_share": _mean([cell.cell.target_token_share]),
         "items": sum(sums.n() for (_, split), sums in cell.sums.items() if split != TEXT_BEFORE),
     }
     score = {

@@ -16,6 +16,7 @@ from ikusi.evaluate import report_plots as plots
 from ikusi.evaluate import report_sections as sections
 from ikusi.evaluate.report_data import MACRO, ReportData, StudySummary
 from ikusi.evaluate.report_markup import (
+    ABSENT,
     NOTHING,
     Markup,
     figure,
@@ -269,11 +270,12 @@ def _cells(study: StudySummary, data: ReportData) -> Markup:
             str(row["seed"]),
             *(score(row[name]) for name in columns),
             f"{row['supervised_tokens']:,}",
+            ABSENT if (part := row["target_token_share"]) is None else f"{part:.0%}",
             f"{row['seconds']:.0f}",
         ]
         for row in data.cells
     ]
-    head += ["supervised tokens", "seconds"]
+    head += ["supervised tokens", f"of stage 2's in {study.target}", "seconds"]
     words = (
         f"Means over tasks: {study.target} and {study.pivot} are the languages on new "
         f"compositions; the columns between them are in {study.target}, too. Seconds: both "

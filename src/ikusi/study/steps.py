@@ -10,10 +10,10 @@ import io
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ikusi.core.artifact import Artifact, Spec
 from ikusi.core.errors import ConfigError
@@ -30,6 +30,9 @@ from ikusi.world.items import make_items
 from ikusi.world.scene import SIDE_PX, Design, Scene, draw
 from ikusi.world.source import training_records, training_scene
 from ikusi.world.vocabulary import Vocabulary, choose_vocabulary
+
+if TYPE_CHECKING:
+    from ikusi.batch.chat import Sample
 
 Inputs = Mapping[str, Artifact]
 StepFunction = Callable[[Mapping[str, Any], Inputs, Path], Mapping[str, Any]]
@@ -245,7 +248,8 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
         checkpoint = Checkpoint(llama, tokenizer)
     settings = TrainSettings.parse(config["train"], "backbone.train")
     renderer = ChatRenderer(checkpoint.tokenizer, None, 0)
-    samples = [renderer.render(r) for r in read_records(inputs["mixture"].path / RECORDS)]
+    records = list(read_records(inputs["mixture"].path / RECORDS))
+    samples = [renderer.render(record) for record in records]
     trainable, parts = choose_trainable(checkpoint.model, "text")
     objective = ChatObjective(
         checkpoint.model,
@@ -260,7 +264,26 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
     history = _fit(fit, objective, settings, f"backbone {config['name']}")
     checkpoint.model.train(False)
     save_checkpoint(checkpoint, out / MODEL)
-    return {**history, "parts": [str(part) for part in parts]}
+    return {
+        **history,
+        "by_language": _count_tokens(records, samples),
+        "parts": [str(part) for part in parts],
+    }
+
+
+def _count_tokens(
+    records: Sequence[Record], samples: Sequence[Sample]
+) -> dict[str, dict[str, int]]:
+    """Return, by language, what a mixture comes to: shares of samples are not those of tokens."""
+    found: dict[str, dict[str, int]] = {}
+    for record, sample in zip(records, samples, strict=True):
+        counts = found.setdefault(
+            record.language, dict.fromkeys(("samples", "tokens", "supervised_tokens"), 0)
+        )
+        counts["samples"] += 1
+        counts["tokens"] += len(sample)
+        counts["supervised_tokens"] += int(sample.is_target.sum())
+    return dict(sorted(found.items()))
 
 
 def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
@@ -292,12 +315,13 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     renderer = ChatRenderer(
         checkpoint.tokenizer, checkpoint.image_token_id, checkpoint.tokens_per_image
     )
+    samples = [renderer.render(record) for record in records]
     settings = TrainSettings.parse(config["train"], f"{stage}.train")
     trainable, parts = choose_trainable(checkpoint.model, stage)
     objective = ChatObjective(
         checkpoint.model,
         trainable,
-        [renderer.render(record) for record in records],
+        samples,
         features,
         cast(int, checkpoint.tokenizer.pad_token_id),
         batch_size=settings.per_device_train_batch_size,
@@ -307,7 +331,11 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     history = _fit(fit, objective, settings, stage)
     checkpoint.model.train(False)
     save_checkpoint(checkpoint, out / MODEL)
-    return {**history, "parts": [str(part) for part in parts]}
+    return {
+        **history,
+        "by_language": _count_tokens(records, samples),
+        "parts": [str(part) for part in parts],
+    }
 
 
 def assemble_checkpoint(model: Mapping[str, Any], inputs: Inputs) -> Any:
@@ -449,22 +477,25 @@ def _first_form(word: Any) -> str:
 
 def run_step(spec: Spec, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Do a step and return its stats, with what it took: seconds, and peak memory in MiB."""
+    from ikusi.model.fast_linear import fast_linear
+
     start_peak()
     begun = time.monotonic()
-    stats = dict(STEPS[spec.kind][1](spec.config, inputs, out))
+    with fast_linear():
+        stats = dict(STEPS[spec.kind][1](spec.config, inputs, out))
     seconds = round(time.monotonic() - begun, 3)
     return {**stats, "seconds": seconds, "peak_memory_mb": peak_mb()}
 
 
 STEPS: dict[str, tuple[int, StepFunction]] = {
     "pictures": (2, draw_pictures),
-    "import": (2, make_records),
+    "import": (3, make_records),
     "tokenizer": (1, train_tokenizer),
     "encoder": (3, train_encoder),
     "mix": (1, mix_records),
-    "text": (2, train_text),
-    "align": (2, train_stage),
-    "instruct": (1, train_stage),
-    "evaluate": (2, evaluate),
+    "text": (3, train_text),
+    "align": (3, train_stage),
+    "instruct": (2, train_stage),
+    "evaluate": (3, evaluate),
 }
 """Kind of step -> its version and its function."""

@@ -162,6 +162,7 @@ class Summariser:
                 for artifact in made
                 if artifact is not None
             ),
+            target_token_share=_target_token_share(made[0], self.plan.recipe.target),
         )
 
     def _identification(self, cells: Sequence[CellPlan]) -> Mapping[str, Any]:
@@ -318,3 +319,9 @@ def _protocol(recipe: Recipe) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
+
+
+def _target_token_share(stage: Artifact | None, target: str) -> float | None:
+    counts = stage.stats.get("by_language", {}) if stage is not None else {}
+    tokens = {language: of["supervised_tokens"] for language, of in counts.items()}
+    return tokens.get(target, 0) / sum(tokens.values()) if tokens else None

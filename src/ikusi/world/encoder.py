@@ -1,7 +1,8 @@
 """The objective of the stage `encoder`: the world's vision tower, trained from scratch.
 
-The tower learns to tell, patch by patch, which concept a cell holds, and which ground colour the
-picture has. The heads are thrown away afterwards; the tower is a plain `CLIPVisionModel`.
+The tower learns to tell, patch by patch, which concept a cell holds, which cell it is, and which
+ground colour the picture has. The heads are thrown away afterwards; the tower is a plain
+`CLIPVisionModel`.
 
 Shapes: `B` batch, `P` patches of an image, `K` classes.
 """
@@ -43,7 +44,10 @@ class _FrameHead(nn.Linear):
 
 
 class EncoderObjective:
-    """Concept of every cell and colour of the ground, by two heads on the last layer.
+    """Concept and place of every cell and colour of the ground, by three heads on the last layer.
+
+    Without the head for the place, a linear map found it in 0.14 of the filled cells' features
+    (chance: 0.11), and "where" had nothing to go by but the order of the image tokens.
 
     Args:
         tower: the vision tower.
@@ -73,12 +77,14 @@ class EncoderObjective:
         self._colours = list(COLOURS)
         width = tower.config.hidden_size
         self.concept_head = _FrameHead(width, len(concepts) + 1)
+        self.cell_head = nn.Linear(width, GRID**2)
         self.colour_head = nn.Linear(width, len(COLOURS))
 
     def trainable(self) -> Sequence[nn.Parameter]:
         """Return the tower's parameters and the heads'."""
-        heads = [*self.concept_head.parameters(), *self.colour_head.parameters()]
-        return [p for p in self.tower.parameters() if p.requires_grad] + heads
+        heads = (self.concept_head, self.cell_head, self.colour_head)
+        own = [p for head in heads for p in head.parameters()]
+        return [p for p in self.tower.parameters() if p.requires_grad] + own
 
     def num_batches(self) -> int:
         """Return the number of batches in an epoch."""
@@ -97,33 +103,35 @@ class EncoderObjective:
     def loss(self, indices: list[int]) -> tuple[Tensor, int]:
         """Return the cross-entropy summed over cells, and the number of cells."""
         scenes = [self._scene(index) for index in indices]
-        concept_BPK, colour_BPK = self.predict(scenes)
-        targets_BP, colours_B = self._labels(scenes)
-        loss = functional.cross_entropy(
-            concept_BPK.flatten(0, 1), targets_BP.flatten(), reduction="sum"
-        )
-        colours_BP = colours_B[:, None].expand(-1, GRID**2)
-        loss = loss + functional.cross_entropy(
-            colour_BPK.flatten(0, 1), colours_BP.flatten(), reduction="sum"
-        )
-        return loss, int(targets_BP.numel())
+        concepts_BP, colours_B = self._labels(scenes)
+        cells_BP = torch.arange(GRID**2).expand_as(concepts_BP)
+        colours_BP = colours_B[:, None].expand_as(concepts_BP)
+        targets = (concepts_BP, cells_BP, colours_BP)
+        losses = [
+            functional.cross_entropy(logits_BPK.flatten(0, 1), wanted_BP.flatten(), reduction="sum")
+            for logits_BPK, wanted_BP in zip(self.predict(scenes), targets, strict=True)
+        ]
+        return torch.stack(losses).sum(), int(concepts_BP.numel())
 
-    def predict(self, scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
-        """Return logits float[B, P, K] of every cell's concept, and of the colour."""
+    def predict(self, scenes: Sequence[Scene]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits float[B, P, K] of every cell's concept, of its place, and of the colour."""
         pictures = np.stack([draw(scene) for scene in scenes])
         hidden = self.tower(self._pixels(pictures)).last_hidden_state[:, 1:]
-        return self.concept_head(hidden), self.colour_head(hidden)
+        return self.concept_head(hidden), self.cell_head(hidden), self.colour_head(hidden)
 
     @torch.no_grad()
     def accuracy(self, num_scenes: int) -> dict[str, float]:
         """Return the share of cells and of filled cells told right on scenes never trained on."""
         scenes = [self._scene(-1 - index) for index in range(num_scenes)]
-        told_BP, colour_BP = (logits_BPK.argmax(-1) for logits_BPK in self.predict(scenes))
+        told_BP, place_BP, colour_BP = (
+            logits_BPK.argmax(-1) for logits_BPK in self.predict(scenes)
+        )
         targets_BP, colours_B = self._labels(scenes)
         filled = targets_BP > 0
         return {
             "cells": float((told_BP == targets_BP).float().mean()),
             "filled_cells": float((told_BP == targets_BP)[filled].float().mean()),
+            "place": float((place_BP == torch.arange(GRID**2)).float().mean()),
             "colour": float((colour_BP == colours_B[:, None]).float().mean()),
         }
 

@@ -18,11 +18,11 @@ from ikusi.world.vocabulary import Vocabulary
 
 VISUAL_TASKS = ("caption", "what", "where", "count", "exists", "colour", "kind", "choice")
 TEXT_TASKS = ("kind_of", "translate")
-DRILLS = {"listed": "exists", "pick": "choice"}
-"""Word puzzles for backbones -> the task whose answers they use. They have no wordings: comparing
-words is asked in the fewest words that there are, which is what made it learnable."""
+DRILLS = ("exists", "choice")
+"""What is also asked as a drill: about a scene's names written as a list, in the fewest words that
+there are. Comparing and copying words are learned from drills several times as fast."""
 LETTERS = ("A", "B", "C", "D")
-EMPTY_CELL = "-"
+EMPTY_CELL, ROW_END = "-", "/"
 MAX_THINGS = 4
 _BARE_SCENE: str = Pack.model_fields["scene"].default
 _SIDE_OF_CELL = {cell: side for side, cell in SIDES.items()}
@@ -34,13 +34,14 @@ class Question:
 
     `about` is the concept that the question names; `options` the four of a choice. `answer` is a
     key into the pack's words: a side, `yes`/`no`, a number, a colour, a kind, a letter, or the
-    concepts to name.
+    concepts to name. A `drill` is asked in the fewest words.
     """
 
     task: str
     answer: str | int | tuple[str, ...]
     about: str | None = None
     options: tuple[str, ...] = ()
+    drill: bool = False
 
 
 def question(
@@ -77,21 +78,6 @@ def question(
     if task == "colour":
         return Question(task, scene.colour)
     return Question(task, emojis, about=emojis[0])
-
-
-def drill(
-    task: str, vocabulary: Vocabulary, rng: np.random.Generator, concepts: Sequence[str]
-) -> Question:
-    """Return a puzzle of `DRILLS` about words: is this one listed, or which option is this one?"""
-    count = len(LETTERS) if task == "pick" else int(rng.integers(1, MAX_THINGS + 1))
-    listed = [concepts[i] for i in rng.choice(len(concepts), size=count, replace=False)]
-    place = int(rng.integers(count))
-    if task == "pick":
-        return Question(task, LETTERS[place], about=listed[place], options=tuple(listed))
-    if rng.random() < 0.5:
-        return Question(task, "yes", about=listed[place], options=tuple(listed))
-    other = _others(concepts, vocabulary, listed, 1, rng)[0]
-    return Question(task, "no", about=other, options=tuple(listed))
 
 
 def can_ask(task: str, scene: Scene) -> bool:
@@ -141,8 +127,8 @@ class Voice:
 
     def ask(self, question: Question, pool: str, rng: np.random.Generator) -> str | None:
         """Return the question in words of the pool `text`, `train` or `held_out`, or None."""
-        if question.task in DRILLS:
-            return self._word_drill(question)
+        if question.drill:
+            return self._drill(question)
         wordings = self.pack.wordings(question.task, pool)
         if not wordings:
             return None
@@ -162,9 +148,9 @@ class Voice:
         if task == "translate":
             assert question.about is not None
             return self.vocabulary.names[self.other.code][question.about]
-        if task in ("choice", "pick"):
+        if task == "choice":
             return str(key)
-        if task in ("exists", "listed"):
+        if task == "exists":
             return pack.word("yes_no", str(key))
         if task == "count":
             return pack.word("numbers", str(key))
@@ -177,17 +163,21 @@ class Voice:
         assert isinstance(key, tuple)
         return names[key[0]]
 
+    def list_names(self, scene: Scene, separator: str = ", ") -> str:
+        """Return the names of what a scene shows, in reading order."""
+        return separator.join(self.names[emoji] for emoji in scene.emojis)
+
     def caption(self, scene: Scene) -> str:
         """Return the scene's caption: what it shows in reading order, and the ground's colour."""
-        names = ", ".join(self.names[emoji] for emoji in scene.emojis)
-        return self._fill(self.pack.caption_answer, "{names}", names, scene)
+        return self._fill(self.pack.caption_answer, "{names}", self.list_names(scene), scene)
 
     def write_scene(self, scene: Scene) -> str:
-        """Return the scene written down as text, cell by cell in reading order."""
+        """Return the scene written down as text, cell by cell in reading order, row by row."""
         cells = [EMPTY_CELL] * GRID**2
         for thing in scene.things:
             cells[thing.cell] = self.names[thing.emoji]
-        return self._fill(self._scene, "{cells}", " ".join(cells), scene)
+        rows = (" ".join(cells[start : start + GRID]) for start in range(0, GRID**2, GRID))
+        return self._fill(self._scene, "{cells}", f" {ROW_END} ".join(rows), scene)
 
     def options(self, question: Question) -> tuple[str, ...]:
         """Return every answer that the question's task allows, for likelihood scoring."""
@@ -206,14 +196,14 @@ class Voice:
             return tuple(pack.word("kinds", key) for key in self.vocabulary.used_kinds)
         return ()
 
-    def _word_drill(self, question: Question) -> str:
-        assert question.about is not None
-        names = [self.names[emoji] for emoji in question.options]
-        about = self.names[question.about]
-        if question.task == "pick":
-            marked = zip(LETTERS, names, strict=True)
-            return f"{about}: " + " ".join(f"{letter}) {name}" for letter, name in marked)
-        return f"{' '.join(names)}: {about}?"
+    def _drill(self, question: Question) -> str:
+        if question.task == "exists":
+            assert question.about is not None
+            return f"{self.names[question.about]}?"
+        if question.task == "choice":
+            marked = zip(LETTERS, question.options, strict=True)
+            return " ".join(f"{letter}) {self.names[option]}" for letter, option in marked)
+        return "..."
 
     def _fill(self, template: str, mark: str, text: str, scene: Scene) -> str:
         if "{colour}" in template:

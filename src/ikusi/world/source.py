@@ -13,7 +13,7 @@ pretrain on), `drills` (word puzzles to read before it).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,7 +28,6 @@ from ikusi.world.grammar import (
     Question,
     Voice,
     can_ask,
-    drill,
 )
 from ikusi.world.grammar import question as make_question
 from ikusi.world.scene import COLOURS, GRID, SIDES, Scene, place
@@ -44,7 +43,7 @@ class TrainSet:
 
     `concepts`: those that its scenes show. `pool`: of wordings. `about_words`: share of
     conversations about words alone, the rest being about a scene; only where a language can word
-    them. `drills`: share of word puzzles.
+    them. `drills`: share of drills among the conversations about scenes.
     """
 
     concepts: Literal["paired", "probe", "all"] = "paired"
@@ -60,11 +59,15 @@ TRAIN_SETS = {
     "text": TrainSet(about_words=0.5),
     # A real backbone has read about everything.
     "backbone": TrainSet("all", "text", about_words=0.25),
-    "drills": TrainSet("all", "text", about_words=1.0, drills=0.7),
+    # Among the drills are plain texts, so that no word is met later for the first time: the
+    # embeddings of words that are never an answer grow alike.
+    "drills": TrainSet("all", "text", about_words=0.15, drills=0.85),
 }
 _OF_ANY_SCENE = frozenset({"caption", "count", "exists", "colour", "choice"})
 # Comparing takes far more examples to learn than naming does.
-_TURN_WEIGHT = {"where": 2.0, "exists": 4.0, "choice": 4.0}
+_TURN_WEIGHT = {"where": 2.0, "colour": 2.0, "exists": 3.0, "choice": 3.0}
+# These come last: an answer that names what is there would answer the questions after it.
+_TELLS = {"what": 1, "caption": 2}
 
 
 def make_scene(
@@ -150,18 +153,20 @@ def training_questions(
     concepts = _concepts_of(set_name, vocabulary)
     wanted = _tasks_of(set_name, tasks)
     chosen = TRAIN_SETS[set_name]
-    drills = [task for task, like in DRILLS.items() if like in wanted and chosen.drills]
-    if drills and rng.random() < chosen.drills:
-        task = drills[int(rng.integers(len(drills)))]
-        return [drill(task, vocabulary, rng, concepts)]
     about_words = [task for task in TEXT_TASKS if task in wanted and chosen.about_words]
     if about_words and rng.random() >= 1 - chosen.about_words:
         return [make_question(task, scene, vocabulary, rng, concepts) for task in about_words]
+    drills = [task for task in DRILLS if task in wanted]
+    if drills and rng.random() < chosen.drills:
+        task = drills[int(rng.integers(len(drills)))]
+        question = make_question(task, scene, vocabulary, rng, concepts)
+        return [replace(question, drill=True)]
     possible = [task for task in VISUAL_TASKS if task in wanted and can_ask(task, scene)]
     weights = np.array([_TURN_WEIGHT.get(task, 1.0) for task in possible])
     count = min(len(possible), int(rng.integers(1, MAX_TURNS + 1)))
     order = rng.choice(len(possible), size=count, replace=False, p=weights / weights.sum())
-    return [make_question(possible[i], scene, vocabulary, rng, concepts) for i in order]
+    ordered = sorted((possible[i] for i in order), key=lambda task: _TELLS.get(task, 0))
+    return [make_question(task, scene, vocabulary, rng, concepts) for task in ordered]
 
 
 def _concepts_of(set_name: str, vocabulary: Vocabulary) -> Sequence[str]:
@@ -202,13 +207,18 @@ def conversation(
         if text is None:
             continue
         first = not turns
-        if asked.task in TEXT_TASKS or asked.task in DRILLS:
+        if asked.task in TEXT_TASKS:
             turns.append(user(text))
+        elif asked.drill:
+            turns.append(user(f"{voice.list_names(scene, ' ')}: {text}") if first else user(text))
         elif sha256 is not None:
             turns.append(user(Image(0), text) if first else user(text))
         else:
             turns.append(user(f"{voice.write_scene(scene)} {text}") if first else user(text))
-        answer = voice.caption(scene) if asked.task == "caption" else voice.answer(asked)
+        if asked.task != "caption":
+            answer = voice.answer(asked)
+        else:
+            answer = voice.list_names(scene) if asked.drill else voice.caption(scene)
         turns.append(assistant(answer))
     if not turns:
         return None
