@@ -73,6 +73,8 @@ def test_the_docs_alone_add_a_language_from_a_sheet_with_one_sentence(tmp_path: 
 
     (last,) = [text.strip() for kind, text in blocks if kind == "console"]
     assert last == "$ ikusi study quickstart target=qu"
+    planned = shell(f"ikusi study {HERE / 'tiny.yaml'} target=qu --dry-run", tmp_path)
+    assert "Tasks left out" in planned and "to get `caption`" in planned
     found = study(tmp_path, "target=qu")
     for language in ("qu", "en"):
         assert found[language, "main"] == found[language, "text"] == {"what"}

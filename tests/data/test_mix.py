@@ -256,3 +256,49 @@ def test_records_are_passed_on_as_they_are() -> None:
     pools["multimodal"][TARGET] = marked
     chosen, _ = mixed(pools, None, **settings_of(3, 1))
     assert sorted(chosen, key=lambda record: record.id) == marked
+
+
+@given(samples, shares, seeds, st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_sources_have_their_shares_of_the_whole_and_of_the_target(
+    total: int, share: float, seed: int, weights: list[int]
+) -> None:
+    names = [f"source{number}" for number in range(len(weights))]
+    parts = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
+    pools: Pools = {"multimodal": {}, "text": {}}
+    for language in (PIVOT, TARGET):
+        made = [r for name in names for r in records(name, language, ones(total))]
+        pools["multimodal"][language] = made
+    settings: dict[str, Any] = {"budget": {"samples": total}}
+    visual = {"target_share": share, "sources": parts}
+    chosen, report = mixed(pools, None, seed, **settings, multimodal=visual)
+    everywhere = Counter(record.source for record in chosen)
+    assert everywhere.total() == total
+    in_target_language = Counter(r.source for r in chosen if r.language == TARGET)
+    assert in_target_language.total() == round(share * total)
+    for name, part in parts.items():
+        assert abs(everywhere[name] - part * total) < 1
+        # By turns: no source is ahead of its share by more than a record of each source.
+        assert abs(in_target_language[name] - share * everywhere[name]) <= 1 + len(names) / 2
+        assert report.sources.get(name, {}).get(TARGET, 0) == in_target_language[name]
+    more = mixed(pools, None, seed, **settings, multimodal={**visual, "target_share": 1.0})[0]
+    assert in_target(chosen) <= in_target(more)
+    assert [record.group for record in chosen] == [record.group for record in more]
+
+
+def test_one_source_with_a_share_of_its_own_is_the_mixture_without() -> None:
+    pools = pools_of(ones(30), ones(30))
+    plain, _ = mixed(pools, **settings_of(20, 0.5, 0.5))
+    settings = settings_of(20, 0.5, 0.5)
+    settings["multimodal"]["sources"] = {"multimodal": 1.0}
+    settings["text"]["sources"] = {"text": 1}
+    assert mixed(pools, **settings)[0] == plain
+
+
+def test_impossible_sources_are_refused() -> None:
+    pools = pools_of(ones(10), {})
+    visual: dict[str, Any] = {"target_share": 0.5}
+    with pytest.raises(ConfigError, match=r"add up to 0\.75, and not to 1"):
+        mixed(pools, budget={"samples": 4}, multimodal=visual | {"sources": {"a": 0.5, "b": 0.25}})
+    with pytest.raises(ConfigError, match=r"sources\.other: 2 records are wanted, and 0 exist"):
+        sources = {"multimodal": 0.5, "other": 0.5}
+        mixed(pools, budget={"samples": 4}, multimodal=visual | {"sources": sources})

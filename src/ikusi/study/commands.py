@@ -16,7 +16,7 @@ from ikusi.core.errors import ConfigError, DataError, IkusiError
 from ikusi.core.files import disk_errors, write_durably
 from ikusi.core.links import read_link
 from ikusi.core.store import Store
-from ikusi.study.plan import CellPlan, Plan, plan_study
+from ikusi.study.plan import CellPlan, Plan, left_out_notes, plan_study
 from ikusi.study.recipe import read_recipe
 
 if TYPE_CHECKING:
@@ -194,6 +194,8 @@ def _print_plan(plan: Plan, store: Store, workers: int) -> None:
     from ikusi.study.estimate import estimate
 
     there = {address for address in plan.steps if store.find(address) is not None}
+    for line in left_out_notes(plan.recipe):
+        print(line)
     print(f"{plan.recipe.name}: {_count(len(plan.cells), 'cell')}")
     for cell in plan.cells:
         print(f"  {_label(cell):<52} {'done' if cell.results in there else 'to do'}")

@@ -20,7 +20,7 @@ from ikusi.core.errors import ConfigError
 from ikusi.data.mix import check_supply
 from ikusi.evaluate.results import Control
 from ikusi.languages.pack import find_pack, load_pack
-from ikusi.study.recipe import Recipe, StageSettings, resolve
+from ikusi.study.recipe import Recipe, StageSettings, language_name, resolve
 from ikusi.study.steps import STEPS, vocabulary_of
 from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
 
@@ -342,6 +342,19 @@ def world_tasks(recipe: Recipe) -> list[str]:
     """Return the tasks that both packs can word."""
     ready = [set(load_pack(code).tasks_ready()) for code in (recipe.pivot, recipe.target)]
     return [t for t in VISUAL_TASKS + TEXT_TASKS if all(t in tasks for tasks in ready)]
+
+
+def left_out_notes(recipe: Recipe) -> list[str]:
+    """Return, in words, which tasks a language lacks wordings for, and what would bring them."""
+    ready = world_tasks(recipe)
+    left_out = [task for task in (*VISUAL_TASKS, *TEXT_TASKS) if task not in ready]
+    if not left_out:
+        return []
+    notes = [f"Tasks left out, because a language lacks words for them: {', '.join(left_out)}."]
+    for code in (recipe.target, recipe.pivot):
+        missing = load_pack(code).missing()
+        notes.extend(f"{language_name(code)} ({code}): {line}." for line in missing)
+    return notes
 
 
 def _packs(recipe: Recipe) -> dict[str, str]:

@@ -36,7 +36,8 @@ class WorldSettings(Settings):
     """The embedded world: how many concepts, scenes and evaluation items."""
 
     paired: int = Field(default=120, ge=24)
-    """Concepts that are pictured with both languages."""
+    """Concepts that are pictured with both languages. With fewer than 32 no new composition shows
+    four things."""
     probe: int = Field(default=24, ge=0)
     """Concepts that are pictured only with the pivot language."""
     kinds: tuple[str, ...] = ("animal", "food", "vehicle", "building", "clothing", "object")
@@ -95,7 +96,7 @@ class BackboneSettings(Settings):
     init: str | None = None
     """Name of the backbone that it goes on from; None for new weights."""
     reads: Literal["backbone", "drills"] = "backbone"
-    """Conversations about written scenes and words, or word puzzles, which teach to compare."""
+    """Conversations about written scenes and words, or mostly drills, which teach to compare."""
     hidden_size: int = Field(default=128, gt=0)
     """Width of new weights."""
     num_hidden_layers: int = Field(default=4, gt=0)
@@ -152,7 +153,7 @@ class EvaluateSettings(Settings):
 class ChosenOn(Settings):
     """What a recipe's sizes and schedules were chosen on; a study reports other seeds."""
 
-    seeds: tuple[int, ...] = (100,)
+    seeds: tuple[int, ...] = (100, 101)
     """Training seeds."""
     eval_seeds: tuple[int, ...] = (0,)
     """Seeds of the evaluation items."""

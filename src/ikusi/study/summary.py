@@ -28,11 +28,10 @@ from ikusi.evaluate.cells import Cell
 from ikusi.evaluate.report import Cost, Sample, StudySummary
 from ikusi.evaluate.results import read_results
 from ikusi.evaluate.stats import macro_accuracy
-from ikusi.languages.pack import load_pack
-from ikusi.study.plan import CellPlan, Plan, world_tasks
+from ikusi.study.plan import CellPlan, Plan, left_out_notes
 from ikusi.study.recipe import Recipe, language_name
 from ikusi.study.steps import IMAGES, RECORDS
-from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
+from ikusi.world.grammar import VISUAL_TASKS
 
 RESULTS = "results.parquet"
 SAMPLES_PER_TASK = 2
@@ -85,7 +84,7 @@ class Summariser:
             samples=list(self._samples([cells[id(cell)] for cell in there])),
             reproduce=self.command,
             versions=versions(),
-            notes=list(_notes(recipe)),
+            notes=left_out_notes(recipe),
             vocabulary=_world_in_words(recipe),
             protocol=_protocol(recipe),
             long_answers_by=judged.get("long_answers_judged_by", ""),
@@ -273,17 +272,6 @@ def _users(plan: Plan) -> Counter[str]:
     return users
 
 
-def _notes(recipe: Recipe) -> Iterable[str]:
-    ready = world_tasks(recipe)
-    left_out = [task for task in (*VISUAL_TASKS, *TEXT_TASKS) if task not in ready]
-    if left_out:
-        yield f"Tasks left out, because a language lacks words for them: {', '.join(left_out)}."
-    for code in (recipe.target, recipe.pivot):
-        pack = load_pack(code)
-        if left_out:
-            yield from (f"{language_name(code)} ({code}): {line}." for line in pack.missing())
-
-
 def _world_in_words(recipe: Recipe) -> str:
     world = recipe.world
     probe = (
@@ -294,7 +282,8 @@ def _world_in_words(recipe: Recipe) -> str:
     return (
         f"The world: {world.paired + world.probe} concepts{probe}; 1 to 4 of them on a scene of "
         f"3x3 cells in 8 colours; {world.eval_per_task} evaluation items per task, language and "
-        "kind, with combinations of concept and colour that no training picture shows."
+        "kind, with combinations of concept and colour that no training picture shows (the vision "
+        "tower alone has seen them, without words)."
     )
 
 
