@@ -29,9 +29,9 @@ from ikusi.core.store import Store
 from ikusi.data.images import ImageReader
 from ikusi.model.checkpoint import Checkpoint, load_checkpoint
 from ikusi.model.vlm import tower_features
+from ikusi.study.parts import IMAGES, MODEL, RECORDS
 from ikusi.study.plan import plan_study
 from ikusi.study.recipe import read_recipe
-from ikusi.study.steps import IMAGES, MODEL, RECORDS
 from ikusi.train.chat_objective import ChatObjective
 from ikusi.train.loop import fit
 from ikusi.train.params import choose_trainable

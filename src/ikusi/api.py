@@ -23,7 +23,7 @@ from ikusi.data.images import decode
 from ikusi.model.checkpoint import Checkpoint, load_checkpoint
 from ikusi.model.generate import continue_prompts
 from ikusi.model.vlm import tower_features
-from ikusi.study.steps import MODEL
+from ikusi.study.parts import MODEL
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from ikusi.core.artifact import Artifact
 from ikusi.core.errors import DataError
 from ikusi.core.seeds import rng_for
 from ikusi.core.store import Store
-from ikusi.study.steps import vocabulary_of, voices
+from ikusi.study.parts import vocabulary_of, voices
 from ikusi.world.grammar import MAX_THINGS, VISUAL_TASKS, Voice, can_ask
 from ikusi.world.grammar import question as make_question
 from ikusi.world.scene import Scene, draw

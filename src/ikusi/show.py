@@ -23,7 +23,7 @@ from ikusi.core.store import Store
 from ikusi.core.types import Record, Text
 from ikusi.data.images import ImageReader, decode
 from ikusi.data.mix import MixtureSettings, count_parts
-from ikusi.study.steps import IMAGES, RECORDS
+from ikusi.study.parts import IMAGES, RECORDS
 from ikusi.study.summary import RESULTS
 
 if TYPE_CHECKING:

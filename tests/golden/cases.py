@@ -25,7 +25,8 @@ from ikusi.core.store import Store
 from ikusi.data.images import ImageReader
 from ikusi.languages.parts import COLOURS, KINDS, SIDES
 from ikusi.languages.rules import PLACEHOLDERS, POOLS
-from ikusi.study.steps import IMAGES, MODEL, RECORDS, SHAS, STEPS
+from ikusi.study.parts import IMAGES, MODEL, RECORDS, SHAS
+from ikusi.study.steps import STEPS
 
 FILE = Path(__file__).parent / "golden.json"
 EXACT = ("pictures", "import", "mix", "tokenizer")

@@ -15,9 +15,10 @@ from ikusi.core.artifact import Artifact, Spec
 from ikusi.core.records import read_records
 from ikusi.core.store import Store
 from ikusi.evaluate.results import write_results
+from ikusi.study.parts import RECORDS
 from ikusi.study.plan import CellPlan, Plan, plan_study
 from ikusi.study.recipe import read_recipe
-from ikusi.study.steps import RECORDS, run_step
+from ikusi.study.steps import run_step
 from ikusi.study.summary import RESULTS
 
 TINY = str(Path(__file__).parent.parent / "tiny.yaml")

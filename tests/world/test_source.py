@@ -193,11 +193,14 @@ def test_drills_compare_words_and_their_answers_are_right() -> None:
                 options = re.fullmatch(" ".join(rf"{one}\) (.+)" for one in LETTERS), about)
                 assert options and options[LETTERS.index(answer) + 1] in shown
                 assert sum(option in shown for option in options.groups()) == 1
+            elif question.task == "what":
+                assert [answer] == shown
             else:
                 there = about.removesuffix("?") in shown
                 assert answer == voice.pack.word("yes_no", "yes" if there else "no")
-        asked[f"{question.task} {records[0].turns[1].text}"] += 1
-    assert len(asked) == 1 + len(LETTERS) + 2
+        named = question.task == "what"
+        asked["what" if named else f"{question.task} {records[0].turns[1].text}"] += 1
+    assert len(asked) == 1 + len(LETTERS) + 2 + 1
     assert min(asked.values()) > 10
 
 

@@ -20,8 +20,9 @@ from ikusi.core.errors import ConfigError
 from ikusi.data.mix import check_supply
 from ikusi.evaluate.results import Control
 from ikusi.languages.pack import find_pack, load_pack
+from ikusi.study.parts import vocabulary_of
 from ikusi.study.recipe import Recipe, StageSettings, language_name, resolve
-from ikusi.study.steps import STEPS, vocabulary_of
+from ikusi.study.steps import STEPS
 from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
 
 _OWN_COLUMN = frozenset({"model.llm", "instruct.mixture.multimodal.target_share"})

@@ -156,7 +156,7 @@ def training_questions(
     about_words = [task for task in TEXT_TASKS if task in wanted and chosen.about_words]
     if about_words and rng.random() >= 1 - chosen.about_words:
         return [make_question(task, scene, vocabulary, rng, concepts) for task in about_words]
-    drills = [task for task in DRILLS if task in wanted]
+    drills = [task for task in DRILLS if task in wanted and can_ask(task, scene)]
     if drills and rng.random() < chosen.drills:
         task = drills[int(rng.integers(len(drills)))]
         question = make_question(task, scene, vocabulary, rng, concepts)
