@@ -5,7 +5,7 @@ Place: plan -> [train_steps] -> store; see steps.py for the contract.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,14 +13,14 @@ from ikusi.core.errors import ConfigError
 from ikusi.core.log import track
 from ikusi.core.records import read_records
 from ikusi.core.seeds import seed_for
-from ikusi.core.types import Record
 from ikusi.data.images import ImageReader
 from ikusi.study.parts import IMAGES, MODEL, RECORDS, Inputs, vocabulary_of
 from ikusi.train.settings import TrainSettings
 from ikusi.world.scene import SIDE_PX
 
 if TYPE_CHECKING:
-    from ikusi.batch.chat import Sample
+    from ikusi.batch.chat import ChatRenderer, Sample
+    from ikusi.core.artifact import Artifact
 
 
 def train_encoder(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
@@ -105,8 +105,7 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
         checkpoint = Checkpoint(llama, tokenizer)
     settings = TrainSettings.parse(config["train"], "backbone.train")
     renderer = ChatRenderer(checkpoint.tokenizer, None, 0)
-    records = list(read_records(inputs["mixture"].path / RECORDS))
-    samples = [renderer.render(record) for record in records]
+    samples, by_language = _render(renderer, inputs["mixture"])
     trainable, parts = choose_trainable(checkpoint.model, "text")
     objective = ChatObjective(
         checkpoint.model,
@@ -123,24 +122,30 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
     save_checkpoint(checkpoint, out / MODEL)
     return {
         **history,
-        "by_language": _count_tokens(records, samples),
+        "by_language": by_language,
         "parts": [str(part) for part in parts],
     }
 
 
-def _count_tokens(
-    records: Sequence[Record], samples: Sequence[Sample]
-) -> dict[str, dict[str, int]]:
-    """Return, by language, what a mixture comes to: shares of samples are not those of tokens."""
-    found: dict[str, dict[str, int]] = {}
-    for record, sample in zip(records, samples, strict=True):
-        counts = found.setdefault(
+def _render(
+    renderer: ChatRenderer, mixture: Artifact
+) -> tuple[list[Sample], dict[str, dict[str, int]]]:
+    """Return a mixture as tokens, and how many there are by language.
+
+    Shares of a mixture are those of samples, which those of tokens are not.
+    """
+    samples: list[Sample] = []
+    by_language: dict[str, dict[str, int]] = {}
+    for record in read_records(mixture.path / RECORDS):
+        sample = renderer.render(record)
+        samples.append(sample)
+        counts = by_language.setdefault(
             record.language, dict.fromkeys(("samples", "tokens", "supervised_tokens"), 0)
         )
         counts["samples"] += 1
         counts["tokens"] += len(sample)
         counts["supervised_tokens"] += int(sample.is_target.sum())
-    return dict(sorted(found.items()))
+    return samples, dict(sorted(by_language.items()))
 
 
 def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
@@ -159,7 +164,6 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
         checkpoint = assemble_checkpoint(config["model"], inputs)
     else:
         checkpoint = load_checkpoint(inputs["model"].path / MODEL)
-    records = list(read_records(inputs["mixture"].path / RECORDS))
     features = picture_features(checkpoint, inputs)
     if stage == "align":
         from ikusi.model.connector import scale_output, standardise_input
@@ -172,7 +176,7 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     renderer = ChatRenderer(
         checkpoint.tokenizer, checkpoint.image_token_id, checkpoint.tokens_per_image
     )
-    samples = [renderer.render(record) for record in records]
+    samples, by_language = _render(renderer, inputs["mixture"])
     settings = TrainSettings.parse(config["train"], f"{stage}.train")
     trainable, parts = choose_trainable(checkpoint.model, stage)
     objective = ChatObjective(
@@ -190,7 +194,7 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     save_checkpoint(checkpoint, out / MODEL)
     return {
         **history,
-        "by_language": _count_tokens(records, samples),
+        "by_language": by_language,
         "parts": [str(part) for part in parts],
     }
 
