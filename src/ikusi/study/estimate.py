@@ -19,21 +19,21 @@ from ikusi.study.plan import Plan
 from ikusi.train.settings import TrainSettings
 
 REFERENCE: Mapping[str, float] = {
-    "pictures": 0.00055,
-    "import": 0.0004,
-    "tokenizer": 0.0001,
-    "mix": 0.00005,
-    "encoder": 0.0013,
-    "text": 0.0053,
-    "drills": 0.002,
-    "align": 0.0025,
-    "instruct": 0.0052,
-    "evaluate": 0.0014,
+    "pictures": 0.0004,
+    "import": 0.0003,
+    "tokenizer": 0.00005,
+    "mix": 0.00004,
+    "encoder": 0.0011,
+    "text": 0.0028,
+    "drills": 0.0013,
+    "align": 0.0017,
+    "instruct": 0.0034,
+    "evaluate": 0.0012,
 }
 """Kind of work -> seconds per sample: scene, record, item or, for `mix`, record read.
 
 Processor time of one thread on a server's AMD EPYC with two cores, torch 2.13; an encoder of 2
-layers and width 128, backbones of 4 layers and width 128, batches of 32.
+layers and width 192, backbones of 4 layers and width 128, batches of 32 (64 for drills).
 """
 REFERENCE_WORDS = "rates measured with the world's own sizes on a server's cores"
 START_SECONDS = 8.0
