@@ -4,7 +4,8 @@
 
 Stage 2 of the study's first cell is trained for some steps from the same weights on the same
 batches, in turns with features from the table and with pictures that are decoded, preprocessed and
-put through the tower in each step. One process with one thread, as a study's workers.
+put through the tower in each step, and once more from the table with linear maps by PyTorch's own
+(model/fast_linear.py). One process with one thread, as a study's workers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +30,7 @@ from ikusi.core.records import read_records
 from ikusi.core.store import Store
 from ikusi.data.images import ImageReader
 from ikusi.model.checkpoint import Checkpoint, load_checkpoint
+from ikusi.model.fast_linear import fast_linear
 from ikusi.model.vlm import tower_features
 from ikusi.study.parts import IMAGES, MODEL, RECORDS
 from ikusi.study.plan import plan_study
@@ -104,23 +107,28 @@ def main() -> None:
     samples = [renderer.render(r) for r in read_records(inputs["mixture"].path / RECORDS)]
     settings = TrainSettings.parse({**spec.config["train"], "max_steps": chosen.steps}, "train")
     start = copy.deepcopy(model.state_dict())
-    ways: dict[str, Any] = {"cached": table, "live": Live(checkpoint, readers)}
+    ways: dict[str, Any] = {"cached": table, "live": Live(checkpoint, readers), "plain": table}
     took: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     losses: dict[str, list[float]] = {}
     for way in [*ways] * chosen.turns:
         model.load_state_dict(start)
-        seconds, losses[way] = train(checkpoint, samples, ways[way], settings)
+        with nullcontext() if way == "plain" else fast_linear():  # as the steps of a study do
+            seconds, losses[way] = train(checkpoint, samples, ways[way], settings)
         took[way].append(seconds)
     a_step = {
         way: [statistics.median(x) / chosen.steps for x in zip(*took[way], strict=True)]
         for way in took
     }
     (cached, cached_busy), (live, live_busy) = a_step["cached"], a_step["live"]
-    apart = max(abs(a - b) / abs(a) for a, b in zip(*losses.values(), strict=True))
+    apart = max(
+        (max(all_) - min(all_)) / abs(all_[0]) for all_ in zip(*losses.values(), strict=True)
+    )
     rows = [
         Row("a step, cached", 1000 * cached, "ms"),
         Row("a step, live", 1000 * live, "ms"),
         Row("live / cached", live / cached, "times"),
+        Row("a step, cached, linear maps by PyTorch's own", 1000 * a_step["plain"][0], "ms"),
+        Row("PyTorch's own / oneDNN's", a_step["plain"][0] / cached, "times"),
         Row("live / cached, processor time", live_busy / cached_busy, "times"),
         Row(f"encoding {len(readers):,} pictures once", encoding[0], "s"),
         Row("reading their features back", reading[0], "s"),

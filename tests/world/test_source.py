@@ -26,7 +26,7 @@ from ikusi.world.source import (
 
 TASKS = VISUAL_TASKS + TEXT_TASKS
 PICTURED = ("align", "instruct", "probe")
-SETS = [name for name, about in TRAIN_SETS.items() if not about.drills]  # drills: at the end
+SETS = [name for name in TRAIN_SETS if name != "drills"]
 SHA = "0" * 64
 
 
@@ -60,11 +60,16 @@ def test_both_languages_ask_the_same_of_the_same_scenes_in_the_wordings_of_its_p
 ) -> None:
     pivots, targets = records_of(set_name, pair, 60)
     assert len(pivots) == len(targets) == 60
-    for one, other in zip(pivots, targets, strict=True):
+    world = vocabulary_of(*pair)
+    scenes = [training_scene(set_name, index, 0, TASKS, world) for index in range(60)]
+    for scene, one, other in zip(scenes, pivots, targets, strict=True):
         assert (one.group, one.task, one.images) == (other.group, other.task, other.images)
         assert (one.language, other.language) == pair
         assert len(one.turns) == len(other.turns)
         assert one.turns != other.turns
+        if training_questions(set_name, scene, TASKS, world)[0].drill:
+            assert set_name == "backbone"
+            continue  # without wordings; see below
         asked = [
             [wording_of(turn.text, voice) for turn in record.turns[::2]]
             for record, voice in zip((one, other), voices_of(*pair), strict=True)

@@ -18,9 +18,10 @@ from ikusi.world.vocabulary import Vocabulary
 
 VISUAL_TASKS = ("caption", "what", "where", "count", "exists", "colour", "kind", "choice")
 TEXT_TASKS = ("kind_of", "translate")
-DRILLS = ("exists", "choice", "what")
-"""What is also asked as a drill: about a scene's names written as a list, in the fewest words that
-there are. Comparing and copying words are learned from drills several times as fast."""
+DRILLS = {"exists": 2.0, "choice": 3.0, "what": 1.0}
+"""What is also asked as a drill, and how often: about a scene's names written as a list, in the
+fewest words that there are. Comparing and copying words are learned from drills several times as
+fast."""
 LETTERS = ("A", "B", "C", "D")
 EMPTY_CELL, ROW_END = "-", "/"
 MAX_THINGS = 4
