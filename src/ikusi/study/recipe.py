@@ -98,7 +98,7 @@ class BackboneSettings(Settings):
     init: str | None = None
     """Name of the backbone that it goes on from; None for new weights."""
     reads: Literal["backbone", "drills"] = "backbone"
-    """Conversations about written scenes and words with some drills, or drills with some of those."""
+    """Texts about written scenes and words with some drills, or drills with some of those."""
     hidden_size: int = Field(default=128, gt=0)
     """Width of new weights."""
     num_hidden_layers: int = Field(default=4, gt=0)
