@@ -217,7 +217,7 @@ def _show_mixture(artifact: Artifact, console: Console) -> None:
                 shares = (f"{wanted / max(1, total_asked):.1%}", f"{found / max(1, total_got):.1%}")
                 table.add_row(part, language, f"{wanted:,}", shares[0], f"{found:,}", shares[1])
     console.print(table)
-    for source, of in artifact.stats["sources"].items():
+    for source, of in artifact.stats.get("sources", {}).items():
         counted = ", ".join(f"{count:,} {language}" for language, count in sorted(of.items()))
         console.print(f"source {source}: {counted}")
     for key, what in (("unpaired", "without a pair"), ("unequal", "of unequal length in a pair")):

@@ -240,7 +240,7 @@ def test_a_plan_is_refused_exactly_when_the_mixture_would_be(
     outcomes = []
     for attempt in (
         lambda: mixed(pools, records("probe", PIVOT, ones(supply[2])), **settings),
-        lambda: check_supply(MixtureSettings.parse(settings, ""), there, "recipe", "mixture"),
+        lambda: check_supply(MixtureSettings.parse(settings, ""), there, "recipe", "mixture", {}),
     ):
         try:
             attempt()

@@ -250,7 +250,7 @@ def _pixels(artifact: Artifact) -> str:
 
 
 def _record_sets(chain: Chain) -> dict[str, Any]:
-    names = ("align", "instruct", "probe", "text", "backbone", "eval-main", "eval-text")
+    names = ("align", "instruct", "probe", "text", "backbone", "drills", "eval-main", "eval-text")
     return {
         f"{name}-{code}": _hash(_texts(chain.records(name, code)))
         for name in (*names, "eval-wording")

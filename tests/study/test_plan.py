@@ -37,6 +37,11 @@ def test_cells_share_every_equal_step() -> None:
     assert len({cell.results for cell in plan.cells}) == 6
 
 
+def test_controls_refuse_another_axis() -> None:
+    with pytest.raises(ConfigError, match=r"align\.train\.learning_rate is an axis"):
+        plan_of("study.controls=true", "study.axes.align.train.learning_rate=[0.001, 0.002]")
+
+
 def test_steps_stand_after_what_they_are_made_from() -> None:
     plan, seen = plan_of("study.controls=true"), set[str]()
     for address, spec in plan.steps.items():

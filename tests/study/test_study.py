@@ -87,6 +87,42 @@ def test_the_reports_scores_are_those_of_the_answers(study: tuple[Path, str]) ->
             assert float(cell[f"{who}_main"]) == pytest.approx(np.mean(means), abs=1e-6)
 
 
+def test_stages_tell_the_tokens_of_each_language(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    made, cells = artifacts(folder), rows(folder, "cells.csv")
+    for cell in cells:
+        model = made[cell["address"]]
+        counts = model.stats["by_language"]
+        mixture = made[model.manifest.inputs["mixture"]].stats
+        for language, of in counts.items():
+            there = sum(part.get(language, 0) for part in mixture["counts"].values())
+            assert of["samples"] == there > 0
+            assert 0 < of["supervised_tokens"] < of["tokens"]
+        whole = sum(of["supervised_tokens"] for of in counts.values())
+        share = counts["eu"]["supervised_tokens"] / whole
+        assert float(cell["target_token_share"]) == pytest.approx(share, abs=1e-6)
+    plain = [float(cell["target_token_share"]) for cell in cells if not cell["control"]]
+    assert min(plain) < 0.3 and max(plain) > 0.8
+
+
+def test_results_name_the_picture_that_was_shown(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    for artifact in artifacts(folder, "evaluate").values():
+        answers = pq.read_table(artifact.path / "results.parquet").to_pylist()
+        shown = {
+            split: {
+                (r["group"], r["task"]): r["image_sha256"] for r in answers if r["split"] == split
+            }
+            for split in ("main", "wording", "design", "blank", "shuffled", "text")
+        }
+        assert set(shown["text"].values()) == {None}
+        if shown["main"]:
+            assert shown["main"] == shown["wording"]
+            assert len(set(shown["blank"].values())) == 1
+            assert shown["main"].keys() >= shown["shuffled"].keys()
+            assert all(shown["main"][key] != image for key, image in shown["shuffled"].items())
+
+
 def test_steps_tell_their_time_and_memory(study: tuple[Path, str]) -> None:
     for artifact in artifacts(study[0]).values():
         assert 0 <= artifact.stats["seconds"] <= artifact.manifest.seconds + 1

@@ -22,7 +22,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from ikusi.core.config import Settings
-from ikusi.core.errors import ConfigError
+from ikusi.core.errors import ConfigError, suggest
 from ikusi.core.types import Record
 
 Modality = Literal["multimodal", "text"]
@@ -42,7 +42,7 @@ class _BySource(Settings):
     @field_validator("sources")
     @classmethod
     def _check_sources(cls, sources: dict[str, float]) -> dict[str, float]:
-        if sources and abs(sum(sources.values()) - 1) > 1e-6:
+        if sources and abs(sum(sources.values()) - 1) > 1e-3:  # 0.333 three times is meant well
             raise ValueError(f"the shares add up to {sum(sources.values()):g}, and not to 1")
         return sources
 
@@ -133,7 +133,11 @@ def count_parts(settings: MixtureSettings) -> PartCounts:
 
 
 def check_supply(
-    settings: MixtureSettings, supply: Mapping[str, tuple[int, str]], where: str, key: str
+    settings: MixtureSettings,
+    supply: Mapping[str, tuple[int, str]],
+    where: str,
+    key: str,
+    sets: Mapping[str, Sequence[str]],
 ) -> None:
     """Check before anything is made that sets of a known size can fill a mixture.
 
@@ -142,6 +146,7 @@ def check_supply(
         supply: part -> how many records its set will hold, and the key that says so.
         where: the recipe's name, for the message.
         key: the mixture's own key in it.
+        sets: part -> the sources that its records come from.
 
     Raises:
         ConfigError: says which set is too small, for how many, and which key to change.
@@ -153,6 +158,13 @@ def check_supply(
         raise ConfigError(f"{place}: {str(error).removeprefix('mixture: ')}") from None
     for part in ("multimodal", "text", "pivot_only"):
         wanted = getattr(counts, part)
+        of_part = getattr(settings, part)
+        for name in getattr(of_part, "sources", None) or ():
+            if name not in sets.get(part, ()):
+                raise ConfigError(
+                    f"{place}: {part}.sources: no set {name!r} here. "
+                    f"{suggest(name, sets.get(part, ()))}"
+                )
         if wanted and part not in supply:
             change = "text.share to 1" if part == "multimodal" else f"{part}.share to 0"
             raise ConfigError(
@@ -275,11 +287,10 @@ def _fill_sources(
     if not sources:
         return _fill(units, count, where, pairs)
     turns: list[tuple[float, _Unit]] = []
-    share = 0.0
-    before = 0
+    whole, share, before = sum(sources.values()), 0.0, 0
     for source, own_share in sources.items():
         share += own_share
-        wanted = round(count * share) - before  # rounded together, so that they add up
+        wanted = round(count * (share / whole)) - before  # rounded together, so that they add up
         before += wanted
         own = [unit for unit in units if unit.source == source]
         filled = 0

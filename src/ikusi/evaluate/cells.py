@@ -24,7 +24,8 @@ class Cell:
 
     backbone: str
     target_share: float
-    """Share of the multimodal training samples that were in the target language, 0 to 1."""
+    """Share of stage 2's pictured records that exist in both languages which were in the target's,
+    0 to 1."""
     seed: int
     control: Control | None = None
     """None for a cell of the grid itself."""

@@ -275,7 +275,7 @@ def _cells(study: StudySummary, data: ReportData) -> Markup:
         ]
         for row in data.cells
     ]
-    head += ["supervised tokens", f"of stage 2's in {study.target}", "seconds"]
+    head += ["supervised tokens", f"stage 2, tokens in {study.target}", "seconds"]
     words = (
         f"Means over tasks: {study.target} and {study.pivot} are the languages on new "
         f"compositions; the columns between them are in {study.target}, too. Seconds: both "

@@ -59,6 +59,7 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("likely_correct", pa.bool_()),
     pa.field("prompt_sha256", pa.string(), nullable=False),
     pa.field("gold_sha256", pa.string(), nullable=False),
+    pa.field("image_sha256", pa.string()),
 ]
 RESULT_SCHEMA = pa.schema(_FIELDS)
 """Columns of a results file.
@@ -66,7 +67,7 @@ RESULT_SCHEMA = pa.schema(_FIELDS)
 `group` is what belongs together (one scene with all its questions, in both languages): the unit
 that a bootstrap draws. `said` is one of `SAID`; `right_elsewhere`: the right content in the wrong
 language; `finished`: the answer ended by itself; `likely`: the option with the highest likelihood,
-null where there are no options to score.
+null where there are no options to score; `image_sha256`: the picture that was shown, null for none.
 """
 
 

@@ -101,6 +101,7 @@ def answer_items(
                     "likely_correct": None if likely is None else likely == expected,
                     "prompt_sha256": _hash(prompt),
                     "gold_sha256": _hash(expected),
+                    "image_sha256": record.images[0].sha256 if record.images else None,
                 }
             advance(len(chosen))
 

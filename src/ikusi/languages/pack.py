@@ -78,7 +78,8 @@ class Pack(Settings):
     terms: Terms = Terms()
     """Words that the embedded world answers with."""
     scene: str = "{cells}."
-    """How a scene is written down as text; {cells} is a space-separated list, {colour} optional."""
+    """How a scene is written down as text; {cells} is its three rows with " / " between, {colour}
+    optional."""
     caption_answer: str = "{names}."
     """The fixed form of a caption; {names} is a comma-separated list, {colour} optional."""
     tasks: dict[str, Pools]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ikusi.core import log
-from ikusi.core.artifact import Artifact, Spec
+from ikusi.core.artifact import Artifact, Spec, hash_data
+from ikusi.core.config import to_plain
 from ikusi.core.errors import ConfigError, DataError, IkusiError
 from ikusi.core.files import disk_errors, write_durably
 from ikusi.core.links import read_link
@@ -60,6 +61,8 @@ def run_study(
     from ikusi.study.estimate import estimate
     from ikusi.study.summary import Summariser
 
+    for line in left_out_notes(plan.recipe):
+        print(line)
     begun = time.monotonic()
     summariser = Summariser(plan, store, [_command(verb, recipe, overrides)])
     folder = runs / plan.recipe.name
@@ -170,7 +173,12 @@ class _Report:
             for cell in self._summariser.evaluated()
             if (artifact := self._summariser.artifact(cell.results)) is not None
         }
-        facts = {"command": self._summariser.command, "versions": versions(), "cells": cells}
+        facts = {
+            "command": self._summariser.command,
+            "recipe": hash_data(to_plain(self._summariser.plan.recipe)),
+            "versions": versions(),
+            "cells": cells,
+        }
         return json.dumps(facts, indent=1) + "\n"
 
 

@@ -33,7 +33,7 @@ def vocabulary_of(world: Mapping[str, Any]) -> Vocabulary:
 
 
 def voices(world: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Voice]:
-    """Return the world's two languages."""
+    """Return the world's two languages, code -> voice, the pivot's first."""
     pivot, target = load_pack(world["pivot"]), load_pack(world["target"])
     return {
         pivot.code: Voice(pivot, target, vocabulary),

@@ -21,13 +21,9 @@ from ikusi.data.mix import check_supply
 from ikusi.evaluate.results import Control
 from ikusi.languages.pack import find_pack, load_pack
 from ikusi.study.parts import vocabulary_of
-from ikusi.study.recipe import Recipe, StageSettings, language_name, resolve
+from ikusi.study.recipe import OWN_COLUMN, Recipe, StageSettings, language_name, resolve
 from ikusi.study.steps import STEPS
 from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
-
-_OWN_COLUMN = frozenset({"model.llm", "instruct.mixture.multimodal.target_share"})
-"""Axes that every result names."""
-
 
 _PRIORITY = {"encoder": 0, "text": 0, "import": 1, "mix": 1, "tokenizer": 1, "pictures": 2}
 """Among the steps of a cell, those that most others wait for go first."""
@@ -112,7 +108,7 @@ def plan_study(data: Mapping[str, Any], where: str) -> Plan:
             cell = dict(data)
             for key, value in zip(axes, values, strict=True):
                 cell = set_dotted(cell, key, value)
-            others = {k: v for k, v in zip(axes, values, strict=True) if k not in _OWN_COLUMN}
+            others = {k: v for k, v in zip(axes, values, strict=True) if k not in OWN_COLUMN}
             _add_cell(plan, resolve({**cell, "seed": seed}, where), None, where, others)
     if recipe.study.controls:
         share = recipe.study.rules.enough_share
@@ -215,7 +211,8 @@ def _add_backbone(
 ) -> str:
     settings = recipe.backbones[name]
     supply = {"text": (recipe.world.backbone_scenes, "world.backbone_scenes")}
-    check_supply(settings.mixture, supply, where, f"backbones.{name}.mixture")
+    key = f"backbones.{name}.mixture"
+    check_supply(settings.mixture, supply, where, key, {"text": [settings.reads]})
     texts = _add_texts(plan, recipe, settings.reads, world)
     mixture = plan.add(
         "mix",
@@ -282,7 +279,7 @@ def _add_stage(
         for part, name in sets.items()
         if name != "probe" or recipe.world.probe
     }
-    check_supply(mixture, supply, where, f"{stage}.mixture")
+    check_supply(mixture, supply, where, f"{stage}.mixture", {p: [s] for p, s in sets.items()})
     records: dict[str, str] = {}
     pictures: dict[str, str] = {}
     for part, name in sets.items():

@@ -28,6 +28,8 @@ from ikusi.evaluate.verdicts import VerdictRules
 from ikusi.languages.pack import find_pack, load_pack
 from ikusi.languages.parts import KINDS
 from ikusi.train.settings import TrainSettings
+from ikusi.world.items import SPLITS
+from ikusi.world.scene import GRID
 
 ConnectorKind = Literal["linear", "mlp", "pixel-shuffle"]
 
@@ -79,7 +81,7 @@ class EncoderSettings(Settings):
     """The world's vision tower, trained from scratch: a small CLIP whose patch is one cell."""
 
     hidden_size: int = Field(default=192, gt=0)
-    """Width; above the number of concepts, so that each can have a direction of its own."""
+    """Width. With fewer than concepts, not each of them can have a direction of its own."""
     num_hidden_layers: int = Field(default=2, ge=1)
     """Layers."""
     num_attention_heads: int = Field(default=4, gt=0)
@@ -96,7 +98,7 @@ class BackboneSettings(Settings):
     init: str | None = None
     """Name of the backbone that it goes on from; None for new weights."""
     reads: Literal["backbone", "drills"] = "backbone"
-    """Conversations about written scenes and words, or mostly drills, which teach to compare."""
+    """Texts about written scenes and words with some drills, or drills with some of those."""
     hidden_size: int = Field(default=128, gt=0)
     """Width of new weights."""
     num_hidden_layers: int = Field(default=4, gt=0)
@@ -138,8 +140,8 @@ class StageSettings(Settings):
 class EvaluateSettings(Settings):
     """How models are evaluated."""
 
-    splits: tuple[str, ...] = ("main", "wording", "design", "probe", "text")
-    """Held-out kinds of items."""
+    splits: tuple[str, ...] = SPLITS
+    """Held-out kinds of items; scores are those on `main`, so it is among them."""
     blind: bool = True
     """Also with a blank picture and with another item's picture."""
     blind_per_task: int = Field(default=40, gt=0)
@@ -149,6 +151,16 @@ class EvaluateSettings(Settings):
     max_new_tokens: int = Field(default=24, gt=0)
     """Answers are cut there."""
 
+    @field_validator("splits")
+    @classmethod
+    def _check_splits(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        for split in splits:
+            if split not in SPLITS:
+                raise ValueError(f"no split {split!r}. {suggest(split, SPLITS)}")
+        if "main" not in splits:
+            raise ValueError("'main' is missing: scores and claims are judged on it. Add it")
+        return splits
+
 
 class ChosenOn(Settings):
     """What a recipe's sizes and schedules were chosen on; a study reports other seeds."""
@@ -157,6 +169,16 @@ class ChosenOn(Settings):
     """Training seeds."""
     eval_seeds: tuple[int, ...] = (0,)
     """Seeds of the evaluation items."""
+
+
+OWN_COLUMN = frozenset({"model.llm", "instruct.mixture.multimodal.target_share"})
+"""Axes that every result names."""
+_NO_AXES = {
+    "target": "a report is about one language. Run a study for each, with `target=...`",
+    "pivot": "a report is about one pair of languages. Run a study for each, with `pivot=...`",
+    "seed": "each cell runs with every seed of study.seeds",
+    "name": "it is the study's",
+}
 
 
 class StudySettings(Settings):
@@ -180,9 +202,17 @@ class StudySettings(Settings):
         for key, values in lists.items():
             if not values:
                 raise ValueError(f"{key} is empty: give it a value, or leave it out")
+            if (axis := key.removeprefix("axes.")) in _NO_AXES:
+                raise ValueError(f"{axis} is no axis: {_NO_AXES[axis]}")
             twice = [value for i, value in enumerate(values) if value in values[:i]]
             if twice:
                 raise ValueError(f"{key} has {twice[0]!r} twice: name each value once")
+        others = self.axes.keys() - OWN_COLUMN
+        if self.controls and others:
+            raise ValueError(
+                f"controls stand beside backbones and shares alone, and {min(others)} is an axis. "
+                "Set study.controls=false, or leave the axis out"
+            )
         return self
 
 
@@ -261,6 +291,17 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
     recipe = Recipe.parse(filled, where)
     if recipe.target == recipe.pivot:
         raise ConfigError(f"{where}: target and pivot are both {recipe.target!r}. Change one.")
+    model, scale = recipe.model, recipe.model.scale
+    if model.connector == "pixel-shuffle" and model.vision.startswith("world/") and GRID % scale:
+        raise ConfigError(
+            f"{where}: model.scale: the world's tower has {GRID}x{GRID} patches, which cannot be "
+            f"stacked {scale} by {scale}. Set model.scale={GRID}."
+        )
+    if recipe.study.rules.split not in recipe.evaluate.splits:
+        split, splits = recipe.study.rules.split, recipe.evaluate.splits
+        raise ConfigError(
+            f"{where}: study.rules.split: {split!r} is not evaluated. {suggest(split, splits)}"
+        )
     for name, settings in recipe.backbones.items():
         _check_backbone(recipe, name, settings, where)
     for key in (recipe.model.llm, *recipe.study.axes.get("model.llm", ())):

@@ -39,6 +39,6 @@ STEPS: dict[str, tuple[int, StepFunction]] = {
     "text": (3, train_text),
     "align": (3, train_stage),
     "instruct": (2, train_stage),
-    "evaluate": (3, evaluate),
+    "evaluate": (4, evaluate),
 }
 """Kind of step -> its version and its function."""

@@ -298,7 +298,8 @@ def _protocol(recipe: Recipe) -> str:
     if fresh and fresh_items:
         return (
             f"The recipe's sizes and schedules were chosen on {chosen}; this study reports {used}, "
-            "which had no part in the choice."
+            "which had no part in the choice. The vision tower and the training pictures are the "
+            "same in both."
         )
     return (
         f"Careful: the recipe's sizes and schedules were chosen on {chosen}, and this study "

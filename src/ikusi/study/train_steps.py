@@ -5,7 +5,8 @@ Place: plan -> [train_steps] -> store; see steps.py for the contract.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,8 @@ from ikusi.world.scene import SIDE_PX
 if TYPE_CHECKING:
     from ikusi.batch.chat import ChatRenderer, Sample
     from ikusi.core.artifact import Artifact
+
+logger = logging.getLogger(__name__)
 
 
 def train_encoder(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
@@ -107,6 +110,7 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
     renderer = ChatRenderer(checkpoint.tokenizer, None, 0)
     samples, by_language = _render(renderer, inputs["mixture"])
     trainable, parts = choose_trainable(checkpoint.model, "text")
+    _tell(f"backbone {config['name']}", parts)
     objective = ChatObjective(
         checkpoint.model,
         trainable,
@@ -125,6 +129,11 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
         "by_language": by_language,
         "parts": [str(part) for part in parts],
     }
+
+
+def _tell(label: str, parts: Iterable[object]) -> None:
+    """Say what is about to be trained, and what is not."""
+    logger.info("%s: %s", label, "; ".join(" ".join(str(part).split()) for part in parts))
 
 
 def _render(
@@ -179,6 +188,7 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     samples, by_language = _render(renderer, inputs["mixture"])
     settings = TrainSettings.parse(config["train"], f"{stage}.train")
     trainable, parts = choose_trainable(checkpoint.model, stage)
+    _tell(stage, parts)
     objective = ChatObjective(
         checkpoint.model,
         trainable,
@@ -225,7 +235,7 @@ def picture_features(checkpoint: Any, inputs: Inputs) -> Any:
         artifact = inputs[role]
         reader = ImageReader(artifact.path / IMAGES)
         part = cached_features(
-            artifact.path.parent.parent / ".features",
+            artifact.store_root / ".features",
             checkpoint.model,
             checkpoint.image_processor,
             sorted(reader.sha256s()),

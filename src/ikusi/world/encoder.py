@@ -32,8 +32,8 @@ class _FrameHead(nn.Linear):
     The classes' axes are orthogonal and never move (a fixed classifier, Yang et al. 2022,
     arXiv:2203.09081), so the features come to hold every class in a direction of its own. That is
     what the connector needs, a linear map as well: one from features to word embeddings found the
-    nearest word for 0.999 of the things, and for 0.94 after a head with learned directions, at the
-    same size and accuracy of the tower.
+    nearest word for 0.99 of the things, and for 0.94 after a head with learned directions, at the
+    same size, scale and learning rate (docs/log.md).
     """
 
     _SCALE = 10.0
@@ -101,7 +101,7 @@ class EncoderObjective:
         return [f"encoder-{self._seed}-{index}" for index in indices]
 
     def loss(self, indices: list[int]) -> tuple[Tensor, int]:
-        """Return the cross-entropy summed over cells, and the number of cells."""
+        """Return the three heads' cross-entropies summed over cells, and the number of cells."""
         scenes = [self._scene(index) for index in indices]
         concepts_BP, colours_B = self._labels(scenes)
         cells_BP = torch.arange(GRID**2).expand_as(concepts_BP)

@@ -20,8 +20,8 @@ VISUAL_TASKS = ("caption", "what", "where", "count", "exists", "colour", "kind",
 TEXT_TASKS = ("kind_of", "translate")
 DRILLS = {"exists": 2.0, "choice": 3.0, "what": 1.0}
 """What is also asked as a drill, and how often: about a scene's names written as a list, in the
-fewest words that there are. Comparing and copying words are learned from drills several times as
-fast."""
+fewest words that there are. Comparing words is learned from them within some hundred steps, and
+hardly ever from long texts alone; multiple choice, which takes longest, has most (docs/log.md)."""
 LETTERS = ("A", "B", "C", "D")
 EMPTY_CELL, ROW_END = "-", "/"
 MAX_THINGS = 4
@@ -164,13 +164,15 @@ class Voice:
         assert isinstance(key, tuple)
         return names[key[0]]
 
-    def list_names(self, scene: Scene, separator: str = ", ") -> str:
+    def names_in(self, scene: Scene) -> list[str]:
         """Return the names of what a scene shows, in reading order."""
-        return separator.join(self.names[emoji] for emoji in scene.emojis)
+        return [self.names[emoji] for emoji in scene.emojis]
 
     def caption(self, scene: Scene) -> str:
         """Return the scene's caption: what it shows in reading order, and the ground's colour."""
-        return self._fill(self.pack.caption_answer, "{names}", self.list_names(scene), scene)
+        return self._fill(
+            self.pack.caption_answer, "{names}", ", ".join(self.names_in(scene)), scene
+        )
 
     def write_scene(self, scene: Scene) -> str:
         """Return the scene written down as text, cell by cell in reading order, row by row."""
@@ -204,6 +206,7 @@ class Voice:
         if question.task == "choice":
             marked = zip(LETTERS, question.options, strict=True)
             return " ".join(f"{letter}) {self.names[option]}" for letter, option in marked)
+        assert question.task == "what", question.task
         return "..."
 
     def _fill(self, template: str, mark: str, text: str, scene: Scene) -> str:

@@ -65,7 +65,8 @@ TRAIN_SETS = {
     "drills": TrainSet("all", "text", about_words=0.15, drills=0.85),
 }
 _OF_ANY_SCENE = frozenset({"caption", "count", "exists", "colour", "choice"})
-# Comparing takes far more examples to learn than naming does.
+# Comparing takes far more examples to learn than naming does; asked as seldom as the rest, the
+# colour of written scenes was never learned.
 _TURN_WEIGHT = {"where": 2.0, "colour": 2.0, "exists": 3.0, "choice": 3.0}
 # These come last: an answer that names what is there would answer the questions after it.
 _TELLS = {"what": 1, "caption": 2}
@@ -142,7 +143,9 @@ def training_scene(
 def training_questions(
     set_name: str, scene: Scene, tasks: Sequence[str], vocabulary: Vocabulary
 ) -> list[Question]:
-    """Return what a training set asks about a scene: a caption, or up to `MAX_TURNS` questions.
+    """Return what a training set asks: a caption, up to `MAX_TURNS` questions, or one drill.
+
+    Conversations about words alone ask every task of `TEXT_TASKS`.
 
     Args:
         set_name: one of `TRAIN_SETS`.
@@ -212,15 +215,12 @@ def conversation(
         if asked.task in TEXT_TASKS:
             turns.append(user(text))
         elif asked.drill:
-            turns.append(user(f"{voice.list_names(scene, ' ')}: {text}") if first else user(text))
+            turns.append(user(f"{' '.join(voice.names_in(scene))}: {text}"))
         elif sha256 is not None:
             turns.append(user(Image(0), text) if first else user(text))
         else:
             turns.append(user(f"{voice.write_scene(scene)} {text}") if first else user(text))
-        if asked.task != "caption":
-            answer = voice.answer(asked)
-        else:
-            answer = voice.list_names(scene) if asked.drill else voice.caption(scene)
+        answer = voice.caption(scene) if asked.task == "caption" else voice.answer(asked)
         turns.append(assistant(answer))
     if not turns:
         return None

@@ -1,0 +1,43 @@
+"""Other connectors, and models from folders, go through the same study."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.faults.studies import TINY
+
+ONE_CELL = "study.axes={model.llm: [world/adapted]}"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("tiny study"),
+]
+
+
+def study(store: Path, folder: Path, *overrides: str) -> str:
+    """Run a tiny study over what `store` has already, and return its line of scores."""
+    command = [sys.executable, "-m", "ikusi", "study", str(TINY), *overrides]
+    done = subprocess.run(
+        [*command, "--store", str(store)], cwd=folder, capture_output=True, text=True, timeout=540
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (cell,) = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    return cell
+
+
+@pytest.mark.parametrize(
+    "connector", [["model.connector=mlp"], ["model.connector=pixel-shuffle", "model.scale=3"]]
+)
+def test_other_connectors(connector: list[str], tiny_study: Path, tmp_path: Path) -> None:
+    assert "eu 0." in study(tiny_study / "store", tmp_path, ONE_CELL, *connector)
+
+
+def test_models_from_folders(tiny_study: Path, tmp_path: Path) -> None:
+    store = tiny_study / "store"
+    (tower,) = store.glob("encoder/*/model")
+    (backbone,) = store.glob("text/adapted-*/model")
+    axes = f"study.axes={{model.llm: ['{backbone}']}}"
+    assert "eu 0." in study(store, tmp_path, axes, f"model.vision={tower}")
