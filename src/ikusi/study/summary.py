@@ -67,7 +67,7 @@ class Summariser:
     def summary(self) -> StudySummary:
         """Return what the store has of the study now; damaged results are not there."""
         recipe = self.plan.recipe
-        there = self.evaluated()
+        there = self._in_order(self.evaluated())
         cells = {id(cell): self._cell(cell) for cell in there}
         judged = self._identification(there)
         return StudySummary(
@@ -103,6 +103,15 @@ class Summariser:
     def evaluated(self) -> list[CellPlan]:
         """Return the cells whose results are there and whole."""
         return [cell for cell in self.plan.cells if self._has_results(cell.results)]
+
+    def _in_order(self, cells: Sequence[CellPlan]) -> list[CellPlan]:
+        """Return cells as a reader looks for them: backbones, controls last, shares rising."""
+        backbones = list(dict.fromkeys(cell.backbone for cell in self.plan.cells))
+
+        def place(cell: CellPlan) -> tuple[int, str, float, int]:
+            return backbones.index(cell.backbone), cell.control or "", cell.target_share, cell.seed
+
+        return sorted(cells, key=place)
 
     def _has_results(self, address: str) -> bool:
         if not address:
