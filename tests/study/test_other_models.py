@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.faults.studies import TINY
 
-ONE_CELL = "study.axes={model.llm: [world/adapted]}"
+ONE_SHARE = "study.axes.instruct.mixture.multimodal.target_share=[0.2]"
+ONE_LLM = "study.axes.model.llm=[world/adapted]"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
@@ -19,7 +20,7 @@ pytestmark = [
 
 def study(store: Path, folder: Path, *overrides: str) -> str:
     """Run a tiny study over what `store` has already, and return its line of scores."""
-    command = [sys.executable, "-m", "ikusi", "study", str(TINY), *overrides]
+    command = [sys.executable, "-m", "ikusi", "study", str(TINY), ONE_SHARE, *overrides]
     done = subprocess.run(
         [*command, "--store", str(store)], cwd=folder, capture_output=True, text=True, timeout=540
     )
@@ -32,12 +33,12 @@ def study(store: Path, folder: Path, *overrides: str) -> str:
     "connector", [["model.connector=mlp"], ["model.connector=pixel-shuffle", "model.scale=3"]]
 )
 def test_other_connectors(connector: list[str], tiny_study: Path, tmp_path: Path) -> None:
-    assert "eu 0." in study(tiny_study / "store", tmp_path, ONE_CELL, *connector)
+    assert "eu 0." in study(tiny_study / "store", tmp_path, ONE_LLM, *connector)
 
 
 def test_models_from_folders(tiny_study: Path, tmp_path: Path) -> None:
     store = tiny_study / "store"
     (tower,) = store.glob("encoder/*/model")
     (backbone,) = store.glob("text/adapted-*/model")
-    axes = f"study.axes={{model.llm: ['{backbone}']}}"
-    assert "eu 0." in study(store, tmp_path, axes, f"model.vision={tower}")
+    models = [f"study.axes.model.llm=['{backbone}']", f"model.vision={tower}"]
+    assert "eu 0." in study(store, tmp_path, *models)

@@ -6,7 +6,7 @@ Place: plan -> [train_steps] -> store; see steps.py for the contract.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +21,11 @@ from ikusi.world.scene import SIDE_PX
 
 if TYPE_CHECKING:
     from ikusi.batch.chat import ChatRenderer, Sample
+    from ikusi.batch.features import FeatureTable
     from ikusi.core.artifact import Artifact
+    from ikusi.model.checkpoint import Checkpoint
+    from ikusi.train.loop import Objective
+    from ikusi.train.params import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,6 @@ def train_encoder(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mappi
     import torch
     from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
-    from ikusi.train.loop import fit
     from ikusi.world.encoder import EncoderObjective
     from ikusi.world.scene import CELL_PX
 
@@ -66,15 +69,15 @@ def train_encoder(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mappi
         num_scenes=config["num_scenes"],
         seed=config["seed"],
     )
-    history = _fit(fit, objective, settings, "encoder")
+    history = _fit(objective, settings, "encoder")
     tower.train(False)
     tower.save_pretrained(out / MODEL)
     processor.save_pretrained(out / MODEL)
     return {**history, "accuracy": objective.accuracy(500)}
 
 
-def _fit(fit: Any, objective: Any, settings: TrainSettings, label: str) -> dict[str, Any]:
-    from ikusi.train.loop import num_steps
+def _fit(objective: Objective, settings: TrainSettings, label: str) -> dict[str, Any]:
+    from ikusi.train.loop import fit, num_steps
 
     with track(f"train {label}", total=num_steps(objective, settings)) as advance:
         history = fit(objective, settings, on_step=lambda step, steps, loss: advance(1))
@@ -91,12 +94,8 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
     import torch
     from transformers import AutoTokenizer
 
-    from ikusi.batch.chat import ChatRenderer
-    from ikusi.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from ikusi.model.checkpoint import Checkpoint, load_checkpoint
     from ikusi.model.small import small_llama
-    from ikusi.train.chat_objective import ChatObjective
-    from ikusi.train.loop import fit
-    from ikusi.train.params import choose_trainable
 
     torch.manual_seed(seed_for("backbone", config["seed"]) % 2**31)
     if "init" in inputs:
@@ -107,33 +106,74 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
         llama = small_llama(tokenizer, **{key: config[key] for key in sizes})
         checkpoint = Checkpoint(llama, tokenizer)
     settings = TrainSettings.parse(config["train"], "backbone.train")
-    renderer = ChatRenderer(checkpoint.tokenizer, None, 0)
-    samples, by_language = _render(renderer, inputs["mixture"])
-    trainable, parts = choose_trainable(checkpoint.model, "text")
-    _tell(f"backbone {config['name']}", parts)
+    order = seed_for("order", config["seed"], settings.seed)
+    label = f"backbone {config['name']}"
+    return _train(checkpoint, "text", label, settings, inputs["mixture"], None, order, out)
+
+
+def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
+    """Train stage 1 (`align`) or stage 2 (`instruct`)."""
+    import torch
+
+    from ikusi.model.checkpoint import load_checkpoint
+
+    stage = config["stage"]
+    torch.manual_seed(seed_for(stage, config["seed"]) % 2**31)
+    if stage == "align":
+        checkpoint = assemble_checkpoint(config["model"], inputs)
+    else:
+        checkpoint = load_checkpoint(inputs["model"].path / MODEL)
+    features = picture_features(checkpoint, inputs)
+    if stage == "align":
+        from ikusi.model.connector import scale_output, standardise_input
+
+        table = torch.from_numpy(features.features)
+        connector = cast(Any, checkpoint.model).model.multi_modal_projector
+        standardise_input(connector, table.mean((0, 1)), table.std((0, 1)))
+        words = cast(Any, checkpoint.model).get_input_embeddings().weight
+        scale_output(connector, table[:1000], float(words.detach().std()))
+    settings = TrainSettings.parse(config["train"], f"{stage}.train")
+    order = seed_for("order", stage, config["seed"], settings.seed)
+    return _train(checkpoint, stage, stage, settings, inputs["mixture"], features, order, out)
+
+
+def _train(
+    checkpoint: Checkpoint,
+    stage: Stage,
+    label: str,
+    settings: TrainSettings,
+    mixture: Artifact,
+    features: FeatureTable | None,
+    order: int,
+    out: Path,
+) -> dict[str, Any]:
+    """Train a checkpoint on a mixture's conversations, save it, and return what to tell of it."""
+    from ikusi.batch.chat import ChatRenderer
+    from ikusi.model.checkpoint import save_checkpoint
+    from ikusi.train.chat_objective import ChatObjective
+    from ikusi.train.params import choose_trainable
+
+    renderer = ChatRenderer(
+        checkpoint.tokenizer, checkpoint.image_token_id, checkpoint.tokens_per_image
+    )
+    samples, by_language = _render(renderer, mixture)
+    trainable, parts = choose_trainable(checkpoint.model, stage)
+    told = [str(part) for part in parts]
+    logger.info("%s: %s", label, "; ".join(" ".join(part.split()) for part in told))
     objective = ChatObjective(
         checkpoint.model,
         trainable,
         samples,
-        None,
+        features,
         cast(int, checkpoint.tokenizer.pad_token_id),
         batch_size=settings.per_device_train_batch_size,
-        seed=seed_for("order", config["seed"], settings.seed) % 2**31,
+        seed=order % 2**31,
     )
     checkpoint.model.train()
-    history = _fit(fit, objective, settings, f"backbone {config['name']}")
+    history = _fit(objective, settings, label)
     checkpoint.model.train(False)
     save_checkpoint(checkpoint, out / MODEL)
-    return {
-        **history,
-        "by_language": by_language,
-        "parts": [str(part) for part in parts],
-    }
-
-
-def _tell(label: str, parts: Iterable[object]) -> None:
-    """Say what is about to be trained, and what is not."""
-    logger.info("%s: %s", label, "; ".join(" ".join(str(part).split()) for part in parts))
+    return {**history, "by_language": by_language, "parts": told}
 
 
 def _render(
@@ -157,59 +197,7 @@ def _render(
     return samples, dict(sorted(by_language.items()))
 
 
-def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
-    """Train stage 1 (`align`) or stage 2 (`instruct`)."""
-    import torch
-
-    from ikusi.batch.chat import ChatRenderer
-    from ikusi.model.checkpoint import load_checkpoint, save_checkpoint
-    from ikusi.train.chat_objective import ChatObjective
-    from ikusi.train.loop import fit
-    from ikusi.train.params import choose_trainable
-
-    stage = config["stage"]
-    torch.manual_seed(seed_for(stage, config["seed"]) % 2**31)
-    if stage == "align":
-        checkpoint = assemble_checkpoint(config["model"], inputs)
-    else:
-        checkpoint = load_checkpoint(inputs["model"].path / MODEL)
-    features = picture_features(checkpoint, inputs)
-    if stage == "align":
-        from ikusi.model.connector import scale_output, standardise_input
-
-        table = torch.from_numpy(features.features)
-        connector = cast(Any, checkpoint.model).model.multi_modal_projector
-        standardise_input(connector, table.mean((0, 1)), table.std((0, 1)))
-        words = cast(Any, checkpoint.model).get_input_embeddings().weight
-        scale_output(connector, table[:1000], float(words.detach().std()))
-    renderer = ChatRenderer(
-        checkpoint.tokenizer, checkpoint.image_token_id, checkpoint.tokens_per_image
-    )
-    samples, by_language = _render(renderer, inputs["mixture"])
-    settings = TrainSettings.parse(config["train"], f"{stage}.train")
-    trainable, parts = choose_trainable(checkpoint.model, stage)
-    _tell(stage, parts)
-    objective = ChatObjective(
-        checkpoint.model,
-        trainable,
-        samples,
-        features,
-        cast(int, checkpoint.tokenizer.pad_token_id),
-        batch_size=settings.per_device_train_batch_size,
-        seed=seed_for("order", stage, config["seed"], settings.seed) % 2**31,
-    )
-    checkpoint.model.train()
-    history = _fit(fit, objective, settings, stage)
-    checkpoint.model.train(False)
-    save_checkpoint(checkpoint, out / MODEL)
-    return {
-        **history,
-        "by_language": by_language,
-        "parts": [str(part) for part in parts],
-    }
-
-
-def assemble_checkpoint(model: Mapping[str, Any], inputs: Inputs) -> Any:
+def assemble_checkpoint(model: Mapping[str, Any], inputs: Inputs) -> Checkpoint:
     """Return vision x connector x llm as one checkpoint, the connector new.
 
     The vision encoder and the language model are inputs of the step where the world makes them,
@@ -224,9 +212,9 @@ def assemble_checkpoint(model: Mapping[str, Any], inputs: Inputs) -> Any:
     return join_parts(vision, llm, **chosen)
 
 
-def picture_features(checkpoint: Any, inputs: Inputs) -> Any:
+def picture_features(checkpoint: Checkpoint, inputs: Inputs) -> FeatureTable:
     """Return the vision features of every picture among the inputs, from the cache or made now."""
-    from ikusi.batch.features import FeatureTable, cached_features
+    from ikusi.batch.features import cached_features
 
     table: FeatureTable | None = None
     for role in sorted(inputs):
@@ -236,7 +224,7 @@ def picture_features(checkpoint: Any, inputs: Inputs) -> Any:
         reader = ImageReader(artifact.path / IMAGES)
         part = cached_features(
             artifact.store_root / ".features",
-            checkpoint.model,
+            cast(Any, checkpoint.model),
             checkpoint.image_processor,
             sorted(reader.sha256s()),
             reader.open,
