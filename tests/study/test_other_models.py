@@ -43,6 +43,6 @@ def test_other_connectors(connector: list[str], store: Path) -> None:
 
 def test_models_from_folders(store: Path) -> None:
     (tower,) = store.glob("encoder/*/model")
-    (backbone,) = store.glob("text/adapted-*/model")
+    (backbone,) = store.glob("text/pivot-*/model")
     models = [f"study.axes.model.llm=['{backbone}']", f"model.vision={tower}"]
     assert "eu 0." in study(store, *models)
