@@ -236,7 +236,7 @@ def _tasks(study: StudySummary, data: ReportData) -> Markup:
             body.append([backbone, show_share(share), *cells])
         head = ["backbone", "target share", *columns[:-1], "mean over tasks"]
         name = study.language_name(language)
-        numbers = table(head, body)
+        numbers = table(head, body, style="narrow")
         if language == study.target:
             parts += [tag("h3", name), numbers]
         else:
