@@ -37,6 +37,23 @@ def test_cells_share_every_equal_step() -> None:
     assert len({cell.results for cell in plan.cells}) == 6
 
 
+def test_a_models_folder_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
+    def models(place: str) -> list[str]:
+        where = str(tmp_path / place)
+        one_llm = f"study.axes.model.llm=['{where}/']"
+        return [cell.model for cell in plan_of(one_llm, f"model.vision={where}").cells]
+
+    for place, content in (("a", "x"), ("b/ç (2)", "x"), ("d", "y")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "config.json").write_text(content, encoding="utf-8")
+    hashes = {
+        place: [model.rpartition("-")[2] for model in models(place)]
+        for place in ("a", "b/ç (2)", "d")
+    }
+    assert hashes["a"] == hashes["b/ç (2)"]
+    assert not set(hashes["a"]) & set(hashes["d"])
+
+
 def test_controls_refuse_another_axis() -> None:
     with pytest.raises(ConfigError, match=r"align\.train\.learning_rate is an axis"):
         plan_of("study.controls=true", "study.axes.align.train.learning_rate=[0.001, 0.002]")

@@ -86,6 +86,12 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def hash_folder(folder: Path) -> str:
+    """Return the sha256 of a folder's content: the names and the contents of all its files."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return hash_data({path.relative_to(folder).as_posix(): hash_file(path) for path in files})
+
+
 def split_address(address: str) -> tuple[str, str, str]:
     """Return the kind, the readable name and the hash of an address.
 
@@ -114,6 +120,9 @@ class Spec:
     """Resolved settings as plain data; only those that can change the result."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Role -> address of the artifacts that it is made from."""
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Role -> path of a folder from outside the store. The configuration has the hash of what is in
+    it; where it lies is no part of the address."""
 
     def __post_init__(self) -> None:
         """Check the names, and keep copies that the caller cannot change.
@@ -133,6 +142,7 @@ class Spec:
             split_address(address)
         object.__setattr__(self, "config", plain(self.config, f"{self.kind} config"))
         object.__setattr__(self, "inputs", plain(self.inputs, f"{self.kind} inputs"))
+        object.__setattr__(self, "folders", plain(self.folders, f"{self.kind} folders"))
 
     @cached_property
     def hash(self) -> str:

@@ -241,7 +241,7 @@ def _link(summariser: Summariser, link: Path, cell: CellPlan) -> None:
 def _link_name(cell: CellPlan) -> str:
     control = f"-{cell.control}" if cell.control else ""
     share = f"{100 * cell.target_share:.4g}"
-    return f"{cell.backbone.replace('/', '-')}-{share}-s{cell.seed}{control}"
+    return f"{cell.backbone.replace('/', '-').strip('-')}-{share}-s{cell.seed}{control}"
 
 
 def _label(cell: CellPlan) -> str:

@@ -16,6 +16,7 @@ from ikusi.world.vocabulary import Vocabulary, choose_vocabulary
 
 Inputs = Mapping[str, Artifact]
 StepFunction = Callable[[Mapping[str, Any], Inputs, Path], Mapping[str, Any]]
+"""(configuration and `folders`, inputs, folder to write to) -> what to tell of it."""
 
 RECORDS, IMAGES, SHAS, MODEL = "records.parquet", "images", "pictures.json", "model"
 

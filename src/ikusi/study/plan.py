@@ -7,6 +7,7 @@ step runs, so equal steps of different cells are one step, and a dry run knows w
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
-from ikusi.core.artifact import Spec, hash_data, hash_file
+from ikusi.core.artifact import Spec, hash_data, hash_file, hash_folder
 from ikusi.core.config import set_dotted, to_plain
 from ikusi.core.errors import ConfigError
 from ikusi.data.mix import check_supply
@@ -55,10 +56,15 @@ class Plan:
     cells: list[CellPlan] = field(default_factory=list)
 
     def add(
-        self, kind: str, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+        self,
+        kind: str,
+        name: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        folders: Mapping[str, str] | None = None,
     ) -> str:
         """Add a step, unless an equal one is there, and return its address."""
-        spec = Spec(kind, name, STEPS[kind][0], dict(config), dict(inputs))
+        spec = Spec(kind, name, STEPS[kind][0], config, inputs, folders or {})
         self.steps.setdefault(spec.address, spec)
         return spec.address
 
@@ -142,7 +148,7 @@ def _add_cell(
     world = world_config(recipe)
     seed = recipe.seed
     languages = (recipe.pivot, recipe.target)
-    backbone = recipe.model.llm.removeprefix("world/")
+    backbone = recipe.model.llm.removeprefix("world/").rstrip("/")
     own_llm = recipe.model.llm.startswith("world/")
     inputs: dict[str, str] = {}
     if own_llm:
@@ -191,7 +197,7 @@ def _add_cell(
     config = {**to_plain(settings), "world": world, "packs": _packs(recipe)}
     share = recipe.instruct.mixture.multimodal
     share_value = share.target_share if share else 0.0
-    name = f"{backbone.split('/')[-1]}-{round(100 * share_value)}-s{seed}"
+    name = f"{_short_name(recipe)}-{round(100 * share_value)}-s{seed}"
     results = plan.add("evaluate", name, config, {"model": model, **vision, **items})
     before = ""
     if own_llm and "text" in settings.splits:
@@ -315,12 +321,29 @@ def _add_stage(
         records,
     )
     config = {"stage": stage, "train": to_plain(train), "seed": recipe.seed}
+    folders: dict[str, str] = {}
     if stage == "align":
-        config["model"] = to_plain(recipe.model)
-    name = recipe.model.llm.split("/")[-1]
-    return plan.add(
-        stage, f"{name}-s{recipe.seed}", config, {**inputs, "mixture": mixed, **pictures}
-    )
+        model = to_plain(recipe.model)
+        for part in ("vision", "llm"):
+            folder = Path(model[part]).expanduser()
+            if not model[part].startswith("world/") and folder.is_dir():
+                folders[part] = str(folder.resolve())
+                model[part] = f"sha256:{_hash_of(folder.resolve())}"
+        config["model"] = model
+    name = f"{_short_name(recipe)}-s{recipe.seed}"
+    return plan.add(stage, name, config, {**inputs, "mixture": mixed, **pictures}, folders)
+
+
+def _short_name(recipe: Recipe) -> str:
+    """Return the last part of the language model's name, fit for an address."""
+    last = recipe.model.llm.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-")[:40] or "llm"
+
+
+@lru_cache
+def _hash_of(folder: Path) -> str:
+    """Hash a model's folder once for all cells: it may be large."""
+    return hash_folder(folder)
 
 
 def world_config(recipe: Recipe) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def run_step(spec: Spec, inputs: Inputs, out: Path) -> dict[str, Any]:
     start_peak()
     begun = time.monotonic()
     with fast_linear():
-        stats = dict(STEPS[spec.kind][1](spec.config, inputs, out))
+        config = {**spec.config, "folders": spec.folders}
+        stats = dict(STEPS[spec.kind][1](config, inputs, out))
     seconds = round(time.monotonic() - begun, 3)
     return {**stats, "seconds": seconds, "peak_memory_mb": peak_mb()}
 

@@ -120,7 +120,7 @@ def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     stage = config["stage"]
     torch.manual_seed(seed_for(stage, config["seed"]) % 2**31)
     if stage == "align":
-        checkpoint = assemble_checkpoint(config["model"], inputs)
+        checkpoint = assemble_checkpoint(config["model"] | config["folders"], inputs)
     else:
         checkpoint = load_checkpoint(inputs["model"].path / MODEL)
     features = picture_features(checkpoint, inputs)
