@@ -42,8 +42,8 @@ WHAT_THIS_IS = (
     "does not replicate the paper."
 )
 HOW_MEASURED = (
-    "A score is the exact-match accuracy of generated answers, averaged over tasks. The target share "
-    "is that among the pictured records of the last stage that exist in both languages. Bands and "
+    "A score is the exact-match accuracy of generated answers, averaged over tasks. The target "
+    "share is that among the last stage's pictured records that exist in both languages. Bands and "
     "ranges are {confidence} intervals from a bootstrap over evaluation items, by scene, and over "
     "training seeds; with one seed they are about items only."
 )
