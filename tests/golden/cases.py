@@ -26,7 +26,7 @@ from ikusi.data.images import ImageReader
 from ikusi.languages.parts import COLOURS, KINDS, SIDES
 from ikusi.languages.rules import PLACEHOLDERS, POOLS
 from ikusi.study.parts import IMAGES, MODEL, RECORDS, SHAS
-from ikusi.study.steps import STEPS
+from ikusi.study.steps import STEPS, run_step
 
 FILE = Path(__file__).parent / "golden.json"
 EXACT = ("pictures", "import", "mix", "tokenizer")
@@ -107,10 +107,10 @@ class Chain:
         config: Mapping[str, Any],
         inputs: Mapping[str, Artifact] = MappingProxyType({}),
     ) -> Artifact:
-        version, step = STEPS[kind]
+        version, _ = STEPS[kind]
         addresses = {role: artifact.address for role, artifact in inputs.items()}
         spec = Spec(kind, name, version, config, addresses)
-        return self.store.build(spec, lambda out: step(spec.config, inputs, out))
+        return self.store.build(spec, lambda out: run_step(spec, inputs, out))
 
     def pictures(self, name: str) -> Artifact:
         about = EVAL if name.startswith("eval-") else {**SET, "count": 12}
