@@ -259,6 +259,7 @@ def test_records_are_passed_on_as_they_are() -> None:
 
 
 @given(samples, shares, seeds, st.lists(st.integers(1, 9), min_size=1, max_size=4))
+@example(39, 0.0, 0, [1, 2, 1, 2])
 def test_sources_have_their_shares_of_the_whole_and_of_the_target(
     total: int, share: float, seed: int, weights: list[int]
 ) -> None:

@@ -255,6 +255,16 @@ def mix(
     return chosen, report
 
 
+def _apportion(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Cut `count` into whole parts in these shares, by the largest remainders."""
+    exact = {name: count * share / sum(shares.values()) for name, share in shares.items()}
+    parts = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: parts[name] - exact[name])
+    for name in by_remainder[: count - sum(parts.values())]:
+        parts[name] += 1
+    return parts
+
+
 def _by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -287,11 +297,7 @@ def _fill_sources(
     if not sources:
         return _fill(units, count, where, pairs)
     turns: list[tuple[float, _Unit]] = []
-    whole, share, before = sum(sources.values()), 0.0, 0
-    for source, own_share in sources.items():
-        share += own_share
-        wanted = round(count * (share / whole)) - before  # rounded together, so that they add up
-        before += wanted
+    for source, wanted in _apportion(count, sources).items():
         own = [unit for unit in units if unit.source == source]
         filled = 0
         for unit in _fill(own, wanted, f"{where}.sources.{source}", pairs):
