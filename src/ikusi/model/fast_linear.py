@@ -61,10 +61,10 @@ def _product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) ->
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        ctx.save_for_backward(input, weight)
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
         ctx.has_bias = bias is not None
-        return _product(input, weight, bias)
+        return _product(inputs, weight, bias)
 
     @staticmethod
     @once_differentiable
