@@ -19,6 +19,7 @@ LAYERS = (
     ("languages",),
     ("model",),
     ("batch",),
+    ("backends",),
     ("data", "evaluate", "train", "world"),
     ("study",),
     ("api",),

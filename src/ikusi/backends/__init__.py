@@ -1,0 +1,1 @@
+"""Whatever answers a prompt: one interface for translating, judging, evaluating, serving."""

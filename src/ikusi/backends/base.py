@@ -1,0 +1,131 @@
+"""What every backend takes and gives.
+
+Contract: a backend answers one request at a time, asynchronously; order, concurrency, retries of
+transport faults and the cache are `run.py`'s. A transport fault (a dropped connection, 429, 5xx,
+broken JSON, an empty body) is raised and never cached; an answer whose content somebody dislikes is
+an answer, is cached, and is never asked for again under the same key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from ikusi.core.artifact import hash_data
+from ikusi.core.errors import IkusiError
+from ikusi.core.types import Text, Turn
+
+Finish = Literal["stop", "length", "other"]
+
+
+class BackendError(IkusiError):
+    """A backend cannot be used at all: wrong address, model or key, or it stays down."""
+
+
+class TransportFault(Exception):
+    """An answer did not arrive; the same request may be sent again.
+
+    Args:
+        reason: short, such as `status-429` or `connection-dropped`.
+        retry_after: seconds that the server asked to wait, if it did.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do."""
+
+    chat: bool = False
+    """Follows instructions; otherwise it translates the sentence that it is given."""
+    images: bool = False
+    """Sees the pictures of a request."""
+    score: bool = False
+    """Gives the likelihood of a given text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt."""
+
+    id: str
+    """Of the caller; answers come with it. No part of the key."""
+    turns: tuple[Turn, ...]
+    """The conversation; a backend that only translates reads the last turn's text."""
+    images: tuple[bytes, ...] = ()
+    """Encoded pictures, to which the turns' image parts point."""
+    source_language: str | None = None
+    """BCP-47; of backends that translate."""
+    target_language: str | None = None
+    """BCP-47; of backends that translate."""
+    max_tokens: int | None = None
+    """The answer is cut there."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    sample: int = 0
+    """Number of the draw: another one is another request, with another answer."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the server's API, sent as they are."""
+
+    def payload(self) -> dict[str, Any]:
+        """Return as plain data all that the answer depends on, besides the backend."""
+        import hashlib
+
+        return {
+            "turns": [
+                [turn.role, [p.text if isinstance(p, Text) else p.index for p in turn.parts]]
+                for turn in self.turns
+            ],
+            "images": [hashlib.sha256(image).hexdigest() for image in self.images],
+            "languages": [self.source_language, self.target_language],
+            "max_tokens": self.max_tokens,
+            "temperature": float(self.temperature),
+            "sample": self.sample,
+            "extra": dict(self.extra),
+        }
+
+    def key(self, revision: str) -> str:
+        """Return the cache key: payload, sample number, and the backend's model and revision."""
+        return hash_data([self.payload(), revision])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a backend said."""
+
+    id: str
+    """The request's."""
+    text: str
+    finish: Finish = "stop"
+    """`length`: it was cut at `max_tokens`."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Something that answers prompts."""
+
+    name: str
+    """For people and provenance, such as `HiTZ/mt-hitz-en-eu`."""
+    revision: str
+    """What answers depend on besides the request: kind, model, its revision, decode settings."""
+    capabilities: Capabilities
+
+    async def complete(self, request: Request) -> Answer:
+        """Answer a request.
+
+        Raises:
+            TransportFault: no answer arrived; try again.
+            BackendError: none will.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and models."""
+        ...

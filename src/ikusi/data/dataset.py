@@ -1,0 +1,83 @@
+"""A set of records by any name that a person gives it: an artifact, a link, or a Parquet file.
+
+Place: command line, recipe -> [dataset] -> the steps of data. Contract: what is no artifact goes into
+the address of what is made from it by its content, never by its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ikusi.core.artifact import Artifact, hash_file, hash_folder
+from ikusi.core.errors import DataError, StoreError
+from ikusi.core.records import count_records, read_records
+from ikusi.core.store import Store
+from ikusi.core.types import Record
+from ikusi.data.steps import RECORDS
+
+_FILE = "records.parquet"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records that can be read."""
+
+    name: str
+    """For people."""
+    path: Path
+    """A Parquet file, or a folder of them."""
+    artifact: Artifact | None = field(default=None, repr=False)
+    """Where they are in the store, if they are."""
+
+    def read(self, limit: int | None = None) -> Iterator[Record]:
+        """Yield the records, in their order."""
+        return read_records(self.path, limit=limit)
+
+    def count(self) -> int:
+        """Return how many there are."""
+        return count_records(self.path)
+
+    def inputs(self, role: str = "records") -> Mapping[str, str]:
+        """Return the `inputs` of a `Spec` that reads them: none when they are no artifact."""
+        return {role: self.artifact.address} if self.artifact else {}
+
+    def config(self, role: str = "records") -> Mapping[str, Any]:
+        """Return what a `Spec`'s configuration says of them: their hash when they are no artifact."""
+        if self.artifact:
+            return {}
+        return {role: hash_folder(self.path) if self.path.is_dir() else hash_file(self.path)}
+
+
+def records_of(payload: Path) -> Path:
+    """Return where the records of an artifact are.
+
+    Raises:
+        DataError: it holds none.
+    """
+    for path in (payload / RECORDS, payload / _FILE):
+        if path.exists():
+            return path
+    raise DataError(f"{payload}: holds no records. Give what `ikusi import` made.")
+
+
+def open_dataset(name: str, store: Store) -> Dataset:
+    """Return the records that `name` means: a Parquet file, a folder of them, or an artifact.
+
+    Raises:
+        StoreError: there is nothing of this name.
+        CorruptArtifact: it is not what was written.
+        DataError: it holds no records.
+    """
+    path = Path(name)
+    if path.suffix == ".parquet" and path.is_file():
+        return Dataset(path.stem, path)
+    try:
+        artifact = store.resolve(name)
+    except StoreError:
+        if path.is_dir() and any(path.glob("*.parquet")):
+            return Dataset(path.name, path)
+        raise
+    return Dataset(artifact.manifest.name, records_of(artifact.path), artifact)

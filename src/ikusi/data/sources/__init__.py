@@ -1,0 +1,1 @@
+"""Every published source, read into records."""
