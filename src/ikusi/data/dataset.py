@@ -1,6 +1,6 @@
 """A set of records by any name that a person gives it: an artifact, a link, or a Parquet file.
 
-Place: command line, recipe -> [dataset] -> the steps of data. Contract: what is no artifact goes into
+Place: command line, recipe -> [dataset] -> data's steps. Contract: what is no artifact goes into
 the address of what is made from it by its content, never by its path.
 """
 
@@ -45,7 +45,7 @@ class Dataset:
         return {role: self.artifact.address} if self.artifact else {}
 
     def config(self, role: str = "records") -> Mapping[str, Any]:
-        """Return what a `Spec`'s configuration says of them: their hash when they are no artifact."""
+        """Return what a `Spec` says of them in its configuration: a hash if no artifact."""
         if self.artifact:
             return {}
         return {role: hash_folder(self.path) if self.path.is_dir() else hash_file(self.path)}
