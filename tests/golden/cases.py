@@ -50,6 +50,7 @@ BACKBONE = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "initializer_range": 0.08,
+    "until": None,
 }
 
 

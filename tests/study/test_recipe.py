@@ -72,6 +72,7 @@ def test_marks_are_codes_in_settings_and_names_in_the_title() -> None:
         ("study.axes.model.llm=[]", "axes.model.llm is empty"),
         ("study.rules.enough_ratio=2", "study.rules.enough_ratio"),
         ("world.kinds=[anmal]", "no kind 'anmal'. Did you mean 'animal'"),
+        ("backbones.pivot.until=0.9", "until needs `train.lr_scheduler_type: warmup_stable_decay"),
         ("pivot=eu", "target and pivot are both 'eu'"),
         ("model.llm=world/adopted", "Did you mean 'adapted'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -168,6 +169,7 @@ def test_steps_and_samples(how: dict[str, Any], steps: int, seen: int) -> None:
         ("cosine", [0.5, 1, 1, 0.853553, 0.5, 0.146447]),
         ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
         ("constant", [0.5, 1, 1, 1, 1, 1]),
+        ("warmup_stable_decay", [0.5, 1, 1, 1, 1, 1]),  # the last tenth is the last step
     ],
 )
 def test_schedule(kind: str, expected: list[float]) -> None:
@@ -180,6 +182,53 @@ def test_schedule(kind: str, expected: list[float]) -> None:
     assert [row["learning_rate"] for row in history.rows] == pytest.approx(
         [0.1 * factor for factor in factors]
     )
+
+
+def test_the_stable_schedule_ends_when_it_is_enough() -> None:
+    settings = TrainSettings.parse(
+        {
+            "learning_rate": 1.0,
+            "warmup_ratio": 0.05,
+            "lr_scheduler_type": "warmup_stable_decay",
+            "max_steps": 40,
+        },
+        "t",
+    )
+    asked: list[int] = []
+
+    def is_enough(step: int) -> bool:
+        asked.append(step)
+        return step == 10
+
+    line = Line([(0.0, 1)])
+    told: list[tuple[int, int]] = []
+    history = fit(
+        line,
+        settings,
+        is_enough=is_enough,
+        on_step=lambda step, steps, loss: told.append((step, steps)),
+        log_every=1,
+    )
+    rates = [row["learning_rate"] for row in history.rows]
+    assert asked == list(range(1, 11))
+    assert (history.steps, len(line.seen), told[-1], told[0]) == (14, 14, (14, 14), (1, 40))
+    assert rates[:10] == pytest.approx([0.5, *[1] * 9])
+    assert rates[10:] == pytest.approx([(14 - step) / 4 for step in range(10, 14)])
+
+    planned = fit(Line([(0.0, 1)]), settings, log_every=1)
+    rates = [row["learning_rate"] for row in planned.rows]
+    assert planned.steps == 40
+    assert rates[35:] == pytest.approx([1, 1, *[(40 - step) / 4 for step in range(37, 40)]])
+
+
+def test_what_is_enough_too_late_changes_nothing() -> None:
+    settings = SETTINGS.model_copy(
+        update={"lr_scheduler_type": "warmup_stable_decay", "max_steps": 40}
+    )
+    one, other = Line([(1.0, 1)]), Line([(1.0, 1)])
+    fit(one, settings)
+    fit(other, settings, is_enough=lambda step: step == 38)
+    assert torch.equal(one.weights, other.weights)
 
 
 def test_gradients_are_scaled_down_to_the_norm() -> None:
@@ -241,3 +290,27 @@ def test_the_loss_is_per_supervised_token() -> None:
     history = fit(Line([(1.0, 5), (2.0, 10), (1.0, 10)]), SETTINGS, log_every=3)
     total = sum(row["loss"] for row in history.rows)
     assert total == pytest.approx(30 / 25, rel=5e-2)  # the weights move a little on the way
+
+
+def test_an_answer_counts_when_each_of_its_tokens_is_chosen() -> None:
+    made: Any = tiny.checkpoint()
+    learned, unlearned = samples(made, 12)[:4], samples(made, 12)[4:]
+    goal = ChatObjective(
+        made.model,
+        choose_trainable(made.model, "instruct")[0],
+        learned,
+        tiny.features(made),
+        0,
+        batch_size=4,
+        seed=0,
+    )
+    assert goal.answered(learned) == 0
+    fit(goal, SETTINGS.model_copy(update={"learning_rate": 3e-3, "max_steps": 60}))
+    assert goal.answered(learned) == 1
+    first = learned[0]
+    other = first.input_ids.copy()
+    other[np.flatnonzero(first.is_target)[-2]] += 1  # one token of the answer is another one
+    changed = dataclasses.replace(first, input_ids=other)
+    assert goal.answered([changed, first, *learned]) == pytest.approx(5 / 6)
+    assert goal.answered(unlearned) < 1
+    assert made.model.training

@@ -130,7 +130,9 @@ def _measured_rates(store: Store) -> dict[tuple[str, Any], float]:
     for artifact in list(known.values()):
         if not isinstance(artifact, Artifact) or artifact.kind not in REFERENCE:
             continue
-        amount = _amount(artifact, look)
+        # A backbone that trains until enough is answered has seen fewer samples than planned.
+        stopped = artifact.stats.get("samples") if artifact.kind == "text" else None
+        amount = stopped or _amount(artifact, look)
         if amount:
             key = (_work(artifact, look), _size(artifact, look))
             found.setdefault(key, []).append(artifact.manifest.seconds / amount)

@@ -216,7 +216,7 @@ def _add_backbone(
     plan: Plan, recipe: Recipe, name: str, world: Mapping[str, Any], where: str
 ) -> str:
     settings = recipe.backbones[name]
-    supply = {"text": (recipe.world.backbone_scenes, "world.backbone_scenes")}
+    supply = {"text": _supply(recipe, settings.reads)}
     key = f"backbones.{name}.mixture"
     check_supply(settings.mixture, supply, where, key, {"text": [settings.reads]})
     texts = _add_texts(plan, recipe, settings.reads, world)
@@ -242,6 +242,13 @@ def _add_backbone(
     return plan.add("text", f"{name}-s{recipe.seed}", config, inputs)
 
 
+def _supply(recipe: Recipe, set_name: str) -> tuple[int, str]:
+    """Return how many texts a backbone's set has, and the setting that says so."""
+    if set_name == "drills":
+        return recipe.world.drill_scenes, "world.drill_scenes"
+    return recipe.world.backbone_scenes, "world.backbone_scenes"
+
+
 def _add_texts(
     plan: Plan, recipe: Recipe, set_name: str, world: Mapping[str, Any]
 ) -> dict[str, str]:
@@ -253,7 +260,7 @@ def _add_texts(
             "language": language,
             "packs": _packs(recipe),
             "tasks": world_tasks(recipe),
-            "count": recipe.world.backbone_scenes,
+            "count": _supply(recipe, set_name)[0],
             "seed": recipe.world.seed,
         }
         texts[f"text@{language}"] = plan.add("import", f"{set_name}-{language}", config, {})

@@ -54,8 +54,10 @@ class WorldSettings(Settings):
     """Pictures of the probe's concepts, with pivot conversations alone."""
     text_scenes: int = Field(default=3000, gt=0)
     """Text-only conversations for the instruction stage."""
-    backbone_scenes: int = Field(default=50000, gt=0)
+    backbone_scenes: int = Field(default=20800, gt=0)
     """Text-only conversations to pretrain backbones on."""
+    drill_scenes: int = Field(default=44800, gt=0)
+    """The same for backbones that read drills."""
     eval_per_task: int = Field(default=100, gt=0)
     """Evaluation items per task, language and split."""
     eval_seed: int = 1
@@ -109,8 +111,17 @@ class BackboneSettings(Settings):
     """Deviation of new weights."""
     mixture: MixtureSettings
     """What it reads."""
+    until: float | None = Field(default=None, gt=0, le=1)
+    """Training ends when this share of conversations that are kept out of it is answered word by
+    word; the schedule, which must be `warmup_stable_decay`, then says how long it takes at most."""
     train: TrainSettings
     """Optimiser and schedule."""
+
+    @model_validator(mode="after")
+    def _check_until(self) -> Self:
+        if self.until and self.train.lr_scheduler_type != "warmup_stable_decay":
+            raise ValueError("until needs `train.lr_scheduler_type: warmup_stable_decay`")
+        return self
 
 
 class ModelSettings(Settings):

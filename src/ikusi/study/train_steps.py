@@ -6,7 +6,7 @@ Place: plan -> [train_steps] -> store; see steps.py for the contract.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ikusi.train.params import Stage
 
 logger = logging.getLogger(__name__)
+
+_HELD_OUT = 512  # conversations: a share of them is known to 0.02
+_LOOK_EVERY = 50  # steps; a look takes as long as two or three of them
 
 
 def train_encoder(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
@@ -76,11 +79,21 @@ def train_encoder(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mappi
     return {**history, "accuracy": objective.accuracy(500)}
 
 
-def _fit(objective: Objective, settings: TrainSettings, label: str) -> dict[str, Any]:
+def _fit(
+    objective: Objective,
+    settings: TrainSettings,
+    label: str,
+    is_enough: Callable[[int], bool] | None = None,
+) -> dict[str, Any]:
     from ikusi.train.loop import fit, num_steps
 
     with track(f"train {label}", total=num_steps(objective, settings)) as advance:
-        history = fit(objective, settings, on_step=lambda step, steps, loss: advance(1))
+        history = fit(
+            objective,
+            settings,
+            on_step=lambda step, steps, loss: advance(1),
+            is_enough=is_enough,
+        )
     return {
         "steps": history.steps,
         "samples": history.samples,
@@ -108,7 +121,8 @@ def train_text(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[
     settings = TrainSettings.parse(config["train"], "backbone.train")
     order = seed_for("order", config["seed"], settings.seed)
     label = f"backbone {config['name']}"
-    return _train(checkpoint, "text", label, settings, inputs["mixture"], None, order, out)
+    until = config["until"]
+    return _train(checkpoint, "text", label, settings, inputs["mixture"], None, order, out, until)
 
 
 def train_stage(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
@@ -146,6 +160,7 @@ def _train(
     features: FeatureTable | None,
     order: int,
     out: Path,
+    until: float | None = None,
 ) -> dict[str, Any]:
     """Train a checkpoint on a mixture's conversations, save it, and return what to tell of it."""
     from ikusi.batch.chat import ChatRenderer
@@ -157,6 +172,10 @@ def _train(
         checkpoint.tokenizer, checkpoint.image_token_id, checkpoint.tokens_per_image
     )
     samples, by_language = _render(renderer, mixture)
+    held_out = samples[:: max(1, len(samples) // _HELD_OUT)] if until else []
+    if until:
+        kept_out = {sample.id for sample in held_out}
+        samples = [sample for sample in samples if sample.id not in kept_out]
     trainable, parts = choose_trainable(checkpoint.model, stage)
     told = [str(part) for part in parts]
     logger.info("%s: %s", label, "; ".join(" ".join(part.split()) for part in told))
@@ -170,10 +189,30 @@ def _train(
         seed=order % 2**31,
     )
     checkpoint.model.train()
-    history = _fit(objective, settings, label)
+    answered: list[list[float]] = []
+
+    def is_enough(step: int) -> bool:
+        if step % _LOOK_EVERY:
+            return False
+        answered.append([step, round(objective.answered(held_out), 4)])
+        return until is not None and answered[-1][1] >= until
+
+    history = _fit(objective, settings, label, is_enough if until else None)
     checkpoint.model.train(False)
     save_checkpoint(checkpoint, out / MODEL)
-    return {**history, "by_language": by_language, "parts": told}
+    told_of = {**history, "by_language": by_language, "parts": told}
+    if until:
+        share = objective.answered(held_out)
+        if share < until:
+            logger.warning(
+                "%s: answers %.2f of the conversations kept out, less than the %.2f that it trains "
+                "until. Give it more epochs, or another seed.",
+                label,
+                share,
+                until,
+            )
+        told_of["answered"] = [*answered, [history["steps"], round(share, 4)]]
+    return told_of
 
 
 def _render(

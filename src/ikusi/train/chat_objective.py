@@ -85,3 +85,24 @@ class ChatObjective:
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = functional.cross_entropy(wide, targets, reduction="sum")
         return loss, int(targets.numel())
+
+    def answered(self, samples: Sequence[Sample]) -> float:
+        """Return the share of `samples` of which the model chooses every supervised token."""
+        right = 0
+        self.model.train(False)
+        with torch.no_grad():
+            for start in range(0, len(samples), self._batch_size):
+                part = samples[start : start + self._batch_size]
+                batch = collate(part, self._features, self._pad_token_id)
+                logits = supervised_logits(
+                    self.model,
+                    batch.input_ids,
+                    batch.attention_mask,
+                    batch.is_target,
+                    batch.features,
+                )
+                missed = torch.zeros_like(batch.is_target)
+                missed[batch.is_target] = logits.argmax(-1) != batch.input_ids[batch.is_target]
+                right += int((~missed.any(-1)).sum())
+        self.model.train()
+        return right / len(samples)

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from ikusi.core.errors import TrainError
 from ikusi.train.settings import TrainSettings
 
+DECAY_SHARE = 0.1
+"""Of the planned steps: the decay of `warmup_stable_decay`."""
+
 
 class Objective(Protocol):
     """What a stage optimises."""
@@ -66,11 +69,27 @@ def _num_batches(objective: Objective, settings: TrainSettings) -> int:
     return max(1, math.ceil(batches - 1e-9))
 
 
-def learning_rate_factor(step: int, steps: int, settings: TrainSettings) -> float:
-    """Return the share of the peak learning rate at `step` (counted from 0)."""
+def decay_steps(steps: int) -> int:
+    """Return over how many of `steps` the learning rate of `warmup_stable_decay` falls."""
+    return math.ceil(steps * DECAY_SHARE)
+
+
+def learning_rate_factor(
+    step: int, steps: int, settings: TrainSettings, end: int | None = None
+) -> float:
+    """Return the share of the peak learning rate at `step` (counted from 0).
+
+    Args:
+        step: the step.
+        steps: how many are planned.
+        settings: the schedule.
+        end: how many there will be, when that is known to be fewer.
+    """
     warmup = math.ceil(steps * settings.warmup_ratio)
     if step < warmup:
         return (step + 1) / warmup
+    if settings.lr_scheduler_type == "warmup_stable_decay":
+        return min(1.0, ((end or steps) - step) / decay_steps(steps))
     progress = (step - warmup) / max(1, steps - warmup)
     if settings.lr_scheduler_type == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
@@ -82,6 +101,7 @@ def fit(
     settings: TrainSettings,
     *,
     on_step: Callable[[int, int, float], None] | None = None,
+    is_enough: Callable[[int], bool] | None = None,
     log_every: int = 20,
 ) -> History:
     """Train for the settings' steps and return what was logged.
@@ -90,6 +110,8 @@ def fit(
         objective: the stage.
         settings: optimiser and schedule.
         on_step: called after each step with (step, steps, loss per supervised token).
+        is_enough: called after each step with its number until it says so; then the learning rate
+            of `warmup_stable_decay` falls, and training ends, earlier than planned.
         log_every: steps between two rows of the history.
 
     Raises:
@@ -107,15 +129,16 @@ def fit(
         betas=(settings.adam_beta1, settings.adam_beta2),
         fused=True,
     )
-    steps = num_steps(objective, settings)
+    steps = end = num_steps(objective, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: learning_rate_factor(min(step, steps - 1), steps, settings)
+        optimiser, lambda step: learning_rate_factor(min(step, end - 1), steps, settings, end)
     )
-    history = History(steps=steps)
+    history = History()
     # The last step may be short of batches, so that no sample is seen once more than the others.
     stream = itertools.islice(_endless(objective), _num_batches(objective, settings))
     window_loss, window_count = 0.0, 0
-    for step in range(steps):
+    step = 0
+    while step < end:
         loss_sum, count = 0.0, 0
         step_indices: list[int] = []
         for indices in itertools.islice(stream, settings.gradient_accumulation_steps):
@@ -132,21 +155,24 @@ def fit(
             names = objective.names(step_indices)
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise TrainError(
-                f"step {step + 1} of {steps}: the loss is {loss_sum} and the gradient norm {norm}. "
+                f"step {step + 1} of {end}: the loss is {loss_sum} and the gradient norm {norm}. "
                 f"The weights are those of the step before. Samples: {', '.join(names[:8])}{more}. "
                 "Look at them, or lower learning_rate."
             )
         learning_rate = float(optimiser.param_groups[0]["lr"])
         optimiser.step()
+        step += 1
+        if is_enough is not None and is_enough(step):
+            end, is_enough = min(steps, step + decay_steps(steps)), None
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
         history.samples += len(step_indices)
         history.supervised_tokens += count
         window_loss, window_count = window_loss + loss_sum, window_count + count
-        if (step + 1) % log_every == 0 or step + 1 == steps:
+        if step % log_every == 0 or step == end:
             history.rows.append(
                 {
-                    "step": step + 1,
+                    "step": step,
                     "loss": window_loss / max(1, window_count),
                     "grad_norm": norm,
                     "learning_rate": learning_rate,
@@ -154,7 +180,8 @@ def fit(
             )
             window_loss, window_count = 0.0, 0
         if on_step is not None:
-            on_step(step + 1, steps, loss_sum / max(1, count))
+            on_step(step, end, loss_sum / max(1, count))
+    history.steps = end
     return history
 
 
