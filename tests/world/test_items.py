@@ -109,7 +109,7 @@ def test_records_are_paired_and_carry_options_and_answer(split: str, pair: tuple
             assert one.choices.index(one.answers[0]) == other.choices.index(other.answers[0])
         for record, voice in zip((one, other), voices_of(*pair), strict=True):
             pool = "held_out" if split == "wording" else "train"
-            assert wording_of(record.turns[0].text, voice) == (record.task, pool)
+            assert wording_of(record.turns[0].text, voice)[:2] == (record.task, pool)
             assert [turn.role for turn in record.turns] == ["user", "assistant"]
             assert record.answers == (record.turns[-1].text,)
             assert record.answers[0] in record.choices or not record.choices

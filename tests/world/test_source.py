@@ -76,7 +76,7 @@ def test_both_languages_ask_the_same_of_the_same_scenes_in_the_wordings_of_its_p
         ]
         assert asked[0] == asked[1]
         # Backbones read other wordings than stage 1 and 2 use, and neither reads the held-out ones.
-        assert {pool for _, pool in asked[0]} == {"text" if set_name == "backbone" else "train"}
+        assert {pool for _, pool, _ in asked[0]} == {"text" if set_name == "backbone" else "train"}
 
 
 @pytest.mark.parametrize("set_name", SETS)

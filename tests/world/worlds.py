@@ -34,13 +34,13 @@ def read(text: str, wording: str) -> dict[str, str] | None:
     return found.groupdict() if found else None
 
 
-def wording_of(text: str, voice: Voice) -> tuple[str, str]:
-    """Return the task and the pool of the wording that ends `text`, a scene before it or not."""
+def wording_of(text: str, voice: Voice) -> tuple[str, str, int]:
+    """Return task, pool and number of the wording that ends `text`, a scene before it or not."""
     found = [
-        (len(wording), task, pool)
+        (len(wording), task, pool, number)
         for task in TASKS
         for pool in POOLS
-        for wording in voice.pack.wordings(task, pool)
+        for number, wording in enumerate(voice.pack.wordings(task, pool))
         if read(text, wording) is not None
     ]
     assert found, text

@@ -33,7 +33,7 @@ def run_step(spec: Spec, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 STEPS: dict[str, tuple[int, StepFunction]] = {
     "pictures": (2, draw_pictures),
-    "import": (3, make_records),
+    "import": (4, make_records),
     "tokenizer": (1, train_tokenizer),
     "encoder": (3, train_encoder),
     "mix": (1, mix_records),

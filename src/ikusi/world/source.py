@@ -205,7 +205,8 @@ def conversation(
         set_name: the record's source.
         sha256: the scene's picture; None writes the scene down as text instead.
     """
-    rng = rng_for("words", scene.id, voice.pack.code, pool)
+    # Not of the language: where packs have as many wordings, both languages choose the same ones.
+    rng = rng_for("words", scene.id, pool)
     turns: list[Turn] = []
     for asked in questions:
         text = voice.ask(asked, pool, rng)
