@@ -17,8 +17,9 @@ from ikusi.core.errors import ConfigError, DataError, IkusiError
 from ikusi.core.files import disk_errors, write_durably
 from ikusi.core.links import read_link
 from ikusi.core.store import Store
-from ikusi.study.plan import CellPlan, Plan, left_out_notes, plan_study
+from ikusi.study.plan import CellPlan, Plan, plan_study
 from ikusi.study.recipe import read_recipe
+from ikusi.study.world_data import left_out_notes
 
 if TYPE_CHECKING:
     from ikusi.study.summary import Summariser

@@ -29,8 +29,9 @@ from ikusi.evaluate.report import Cost, Sample, StudySummary
 from ikusi.evaluate.results import read_results
 from ikusi.evaluate.stats import macro_accuracy
 from ikusi.study.parts import IMAGES, RECORDS
-from ikusi.study.plan import CellPlan, Plan, left_out_notes
+from ikusi.study.plan import CellPlan, Plan
 from ikusi.study.recipe import Recipe, language_name
+from ikusi.study.world_data import left_out_notes
 from ikusi.world.grammar import VISUAL_TASKS
 
 RESULTS = "results.parquet"

@@ -36,7 +36,7 @@ class TrainSettings(Settings):
     """Share of the steps over which the learning rate rises. LLaVA's convention."""
     lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
     """How the learning rate falls after the warm-up. LLaVA's convention is cosine;
-    `warmup_stable_decay` keeps it until the last tenth of the steps, over which it falls to zero."""
+    `warmup_stable_decay` keeps it until the last tenth of the steps, where it falls to zero."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decay, on matrices only. LLaVA's convention is 0."""
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
