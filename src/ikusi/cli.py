@@ -152,3 +152,19 @@ def show(
     from ikusi.show import show as show_artifact
 
     show_artifact(artifact, limit=limit, store=store)
+
+
+@languages_app.command()
+def memory(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")] = "quickstart",
+    overrides: Overrides = None,
+) -> None:
+    """Print the embedded world's names and wordings as a translation memory (TSV).
+
+    From the pivot language into the target, to try `ikusi translate --backend memory` with.
+
+    Example: `ikusi languages memory quickstart target=cy > memory.tsv`
+    """
+    from ikusi.study.commands import print_memory
+
+    print_memory(recipe, overrides or [])

@@ -17,9 +17,10 @@ from ikusi.core.errors import ConfigError, DataError, IkusiError
 from ikusi.core.files import disk_errors, write_durably
 from ikusi.core.links import read_link
 from ikusi.core.store import Store
+from ikusi.study.parts import vocabulary_of
 from ikusi.study.plan import CellPlan, Plan, plan_study
 from ikusi.study.recipe import read_recipe
-from ikusi.study.world_data import left_out_notes
+from ikusi.study.world_data import check_world, left_out_notes, world_config
 
 if TYPE_CHECKING:
     from ikusi.study.summary import Summariser
@@ -256,3 +257,20 @@ def _cell_line(summariser: Summariser, cell: CellPlan, seconds: float) -> str:
         f"{code} {summariser.score(cell, code):.3f}" for code in (recipe.target, recipe.pivot)
     )
     return f"[{seconds / 60:5.1f} min] {_label(cell):<44} {'  '.join(scores)}"
+
+
+def print_memory(recipe: str, overrides: Sequence[str]) -> None:
+    """Print the translation memory of a recipe's world, from its pivot into its target.
+
+    Raises:
+        ConfigError: there is no such recipe, or its languages make no world.
+    """
+    from ikusi.languages.pack import load_pack
+    from ikusi.world.memory import HEADER, memory_rows
+
+    found, _ = read_recipe(recipe, overrides)
+    check_world(found, recipe)
+    source, target = load_pack(found.pivot), load_pack(found.target)
+    vocabulary = vocabulary_of(world_config(found))
+    for row in (HEADER, *memory_rows(source, target, vocabulary)):
+        print("\t".join(row))
