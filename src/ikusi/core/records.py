@@ -50,6 +50,11 @@ BATCH_RECORDS = 2048
 _BATCH_CHARACTERS = 32 << 20  # a row group of very long records is cut earlier
 
 _ROLES = ("system", "user", "assistant")
+_UNSTORABLE = (
+    *(UnicodeError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
+    pa.ArrowException,
+)
+"""What a malformed record leads to on its way into columns."""
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
@@ -137,20 +142,24 @@ def _characters(record: Record) -> int:
 def _to_arrow(records: list[Record]) -> pa.RecordBatch:
     try:
         return _columns(records)
-    except (UnicodeError, TypeError, ValueError, AttributeError, pa.ArrowException):
+    except _UNSTORABLE:
         # One of them is at fault: find it, so that the message can say which.
         for record in records:
-            try:
-                _columns([record])
-            except (
-                UnicodeError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                pa.ArrowException,
-            ) as error:
-                raise DataError(f"record {record.id!r}: {_explain(error)}") from None
+            problem = storage_problem(record)
+            if problem:
+                raise DataError(f"record {record.id!r}: {problem}. Mend or drop it.") from None
         raise
+
+
+def storage_problem(record: Record) -> str | None:
+    """Return why a record cannot be stored exactly, or None; slow, for what was refused."""
+    try:
+        _columns([record])
+    except _UNSTORABLE as error:
+        if isinstance(error, UnicodeError):
+            return "a text is not valid Unicode (a lone surrogate)"
+        return first_line(error)
+    return None
 
 
 def _columns(records: list[Record]) -> pa.RecordBatch:
@@ -226,12 +235,6 @@ def _meta_text(record: Record) -> str:
     if json.loads(text) != record.meta or "\\u0000" in text:
         raise ValueError("meta is no plain JSON data (text keys, lists, text, numbers)")
     return text
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, UnicodeError):
-        return "a text is not valid Unicode (a lone surrogate). Mend or drop it."
-    return f"{first_line(error)}. Mend or drop it."
 
 
 # -- reading
