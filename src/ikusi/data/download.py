@@ -16,9 +16,9 @@ import random
 import socket
 import time
 import zlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -33,10 +33,11 @@ from ikusi.data.netguard import BlockedAddress, Lookup, check_url, guarded_conne
 
 MAX_REDIRECTS = 5
 HOST_FAULTS = 10
-"""A host that left so many addresses in a row unanswered is not asked again in this run."""
+"""A host that failed for so many addresses in a row is not asked again in this run."""
 
 _ACCEPT = "image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, image/*;q=0.5"
 _CHUNK = 64 << 10
+_WITNESSES = 5  # servers that can tell whether our own network is down
 _OPT_OUT = {"noai", "noimageai"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -84,12 +85,13 @@ class _Answer:
 class _Host:
     """What is known of one host."""
 
-    __slots__ = ("faults", "not_before", "slots")
+    __slots__ = ("failure", "faults", "not_before", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = asyncio.Semaphore(slots)
         self.not_before = 0.0
         self.faults = 0
+        self.failure = Failure("")
 
 
 class Downloader:
@@ -109,8 +111,7 @@ class Downloader:
         self._places = asyncio.Semaphore(self._network.connections)
         self.answers = 0
         """HTTP answers of any kind so far."""
-        self.answering = ""
-        """A URL whose server answered last."""
+        self._answering: deque[URL] = deque(maxlen=_WITNESSES)
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
@@ -159,14 +160,12 @@ class Downloader:
                 self._places.release()
 
     async def is_online(self) -> bool:
-        """Return whether the server that answered last still does; False if none ever did."""
-        if not self.answering:
-            return False
-        try:
-            async with self._session.head(self.answering, allow_redirects=False):
-                return True
-        except (aiohttp.ClientError, OSError, ValueError):
-            return False
+        """Return whether a server that answered before still does; False if none ever did."""
+        for url in reversed(self._answering):
+            with suppress(aiohttp.ClientError, OSError, ValueError):
+                async with self._session.head(url, allow_redirects=False):
+                    return True
+        return False
 
     async def _follow(self, text: str) -> tuple[Body | Failure, bool]:
         """Return what is at the end of the redirects, and whether a place is still held for it."""
@@ -194,11 +193,13 @@ class Downloader:
         """Ask a host for a URL until it answers; return also whether a place is held."""
         network = self._network
         host = self._hosts[url.host or ""]
-        failure = Failure("timeout", answered=False)
+        failure = host.failure
         async with host.slots:
             for number in range(network.tries):
                 if host.faults >= HOST_FAULTS:
-                    return Failure("host-down", f"{url.host} did not answer", answered=False), False
+                    last = host.failure
+                    detail = f"{url.host} failed {HOST_FAULTS} times in a row, last: {last.reason}"
+                    return Failure("host-down", detail, last.answered), False
                 wait = host.not_before - time.monotonic()
                 if wait > network.wait_seconds:
                     detail = f"{url.host} asks to be left alone for {wait:.0f} s"
@@ -209,9 +210,9 @@ class Downloader:
                 keep = False
                 try:
                     answer = await self._request(url)
-                    host.faults = 0
-                    keep = isinstance(answer.body, Body)
                     if answer.status not in _AGAIN:
+                        host.faults = 0
+                        keep = isinstance(answer.body, Body)
                         return answer, keep
                     failure = Failure(f"http-{answer.status}", f"{number + 1} times")
                     pause = self._pause(number) if answer.wait is None else answer.wait
@@ -229,8 +230,8 @@ class Downloader:
                         self._places.release()
                 if number + 1 < network.tries:
                     await asyncio.sleep(pause)
-            if not failure.answered:
-                host.faults += 1
+            host.faults += 1
+            host.failure = failure
             return failure, False
 
     def _pause(self, number: int) -> float:
@@ -251,7 +252,8 @@ class Downloader:
             async with self._session.get(url, allow_redirects=False) as response:
                 begun = True
                 self.answers += 1
-                self.answering = str(url)
+                if not self._answering or self._answering[-1].host != url.host:
+                    self._answering.append(url)
                 answer = _Answer(response.status)
                 if response.status in _REDIRECTS and "Location" in response.headers:
                     answer.location = response.headers["Location"]
@@ -336,9 +338,10 @@ def _retry_after(value: str) -> float | None:
     if text.isdecimal():
         return float(text[:9])
     try:
-        return max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+        when: float = email.utils.parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+    return max(when - time.time(), 0.0)
 
 
 def _unusable(error: Exception, url: str) -> Failure:
