@@ -152,3 +152,31 @@ def show(
     from ikusi.show import show as show_artifact
 
     show_artifact(artifact, limit=limit, store=store)
+
+
+@app.command()
+def images(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME... [KEY=VALUE]...",
+            help="Imports, and settings such as max_bytes=5000000 or network.per_host=2.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Images made before: taken over; what they lack is tried again."
+        ),
+    ] = None,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+) -> None:
+    """Fetch and check the pictures of imports: one copy for all languages, and a manifest.
+
+    Example: `ikusi images runs/data/cc3m network.contact=lab@example.org`
+    """
+    from ikusi.data.image_commands import run_images
+
+    run_images(names, name=name, earlier=earlier, store=store, runs=runs)
