@@ -11,18 +11,15 @@ are not looked for, since the same few words are asked of many pictures.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ikusi.core.types import Record
+from ikusi.core.types import ImageRef, Record
 from ikusi.data.filters.near import hamming_join, join
 from ikusi.data.filters.pictures import Pictures, tells_apart
 from ikusi.data.filters.settings import ContaminationFilter
-from ikusi.data.filters.texts import Numbers, Places, Texts, bands, short, similarity
-
-Problem = tuple[str, str]
+from ikusi.data.filters.texts import Texts, bands, short, similarity
 
 
 class Benchmarks:
@@ -34,6 +31,7 @@ class Benchmarks:
         self._gram = min(settings.ngram, settings.min_tokens)
         self._names: list[str] = []  # of an item: "vqav2: 4471"
         self._owners: list[int] = []  # of a text: the item that it is of
+        self._stats_of: list[dict[str, int]] = []
         self._hashes: dict[str, int] = {}  # sha256 of a picture -> its item
         self._phashes: dict[int, int] = {}  # perceptual hash -> its item
         self._grams = np.empty(0, np.uint64)  # sorted
@@ -41,42 +39,46 @@ class Benchmarks:
         self._sizes = np.empty(0, np.int64)  # of a text: how many runs are looked for
         self._bands = np.empty((0, 0), np.uint64)
         self._signatures = np.empty((0, 0), np.uint8)
+        self._whole = np.empty(0, np.int64)
         self._texts: list[str] = []
         self.stats: dict[str, dict[str, int]] = {}
-        """Benchmark -> how many records, texts and pictures are looked for; how many cannot be."""
+        """Benchmark -> how many records, texts and pictures; how many texts are too short or say
+        only what all do, and how many pictures were never seen."""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to look for."""
         return bool(self._names)
 
-    def add(self, name: str, records: Iterable[Record], phashes: Mapping[str, int]) -> None:
+    def add(
+        self, name: str, records: Iterable[Record], look: Callable[[ImageRef], tuple[str, int | None]]
+    ) -> None:
         """Add a benchmark.
 
         Args:
             name: for people.
             records: its records.
-            phashes: perceptual hashes by sha256 or url, as far as they are known.
+            look: of a picture, its sha256 (or "") and its perceptual hash, as far as known.
         """
         stats = dict.fromkeys(
-            ("records", "texts", "texts_too_short", "pictures", "pictures_without_phash"), 0
+            ("records", "texts", "texts_too_short", "pictures", "pictures_unseen"), 0
         )
+        self.stats[name] = stats
         for record in records:
             item = len(self._names)
             self._names.append(f"{name}: {record.id}")
             stats["records"] += 1
             for ref in record.images:
+                sha256, phash = look(ref)
+                if sha256:
+                    self._hashes.setdefault(sha256, item)
+                if phash is not None:
+                    self._phashes.setdefault(phash, item)
                 stats["pictures"] += 1
-                if ref.sha256:
-                    self._hashes.setdefault(ref.sha256, item)
-                found = phashes.get(ref.sha256 or ref.url or "")
-                if found is None:
-                    stats["pictures_without_phash"] += 1
-                else:
-                    self._phashes.setdefault(found, item)
+                stats["pictures_unseen"] += phash is None
             for text in _texts_of(record):
                 self._texts.append(text)
                 self._owners.append(item)
-        self.stats[name] = stats
+                self._stats_of.append(stats)
 
     def finish(self) -> None:
         """Make the indices; call it after the last `add`."""
@@ -99,27 +101,21 @@ class Benchmarks:
         self._whole = whole
         signatures = texts.signatures(whole)
         self._bands, self._signatures = bands(signatures), short(signatures)
-        for text, item in enumerate(owners):
-            stats = self.stats[self._names[item].partition(": ")[0]]
-            stats["texts" if self._sizes[text] else "texts_too_short"] += 1
-        self._texts = []
+        for stats, size in zip(self._stats_of, self._sizes, strict=True):
+            stats["texts" if size else "texts_too_short"] += 1
+        self._texts, self._stats_of = [], []
 
-    def meet_pictures(self, pictures: Pictures | None) -> dict[int, str]:
-        """Return row of the manifest -> the item that its picture meets."""
-        if pictures is None or not self._names:
-            return {}
+    def meet_pictures(self, pictures: Pictures) -> dict[int, str]:
+        """Return row of the manifest -> the item that its picture meets, and how."""
         known = np.array(sorted(self._phashes), np.uint64)
         known = known[tells_apart(known)]
-        met: dict[int, str] = {}
         rows = np.flatnonzero(pictures.has_phash & tells_apart(pictures.phash))
         places = hamming_join(pictures.phash[rows], known, self._settings.image_distance)
+        met: dict[int, str] = {}
         for row, place in zip(rows[places >= 0], places[places >= 0], strict=True):
             bits = int(pictures.phash[row] ^ known[place]).bit_count()
             name = self._names[self._phashes[int(known[place])]]
-            met[int(row)] = f"{name} (picture, {bits} bits differ)"
-        heads = {bytes.fromhex(sha)[:8] for sha in self._hashes}
-        for row, head in enumerate(pictures.sha256[:, :8].tobytes()[i : i + 8] for i in ()):
-            assert row, (head, heads)
+            met[int(row)] = f"{name} (picture: {bits} of 64 bits differ)"
         return met
 
     def meet_sha256(self, sha256: str | None) -> str | None:
@@ -184,11 +180,3 @@ def _texts_of(record: Record) -> Sequence[str]:
     if record.choices and texts:
         texts.append("\n".join((texts[-1], *record.choices)))
     return texts
-
-
-def rows_of(places: Places, ends: Places) -> Any:
-    """Return the record that each text is of, from where the records' texts end."""
-    return np.searchsorted(ends, places, "right") - 1
-
-
-__all__ = ["Benchmarks", "Numbers", "rows_of"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ikusi.core.types import Record, Turn
-from ikusi.data.filters.settings import RATINGS, FilterSettings
+from ikusi.data.filters.settings import FilterSettings
 from ikusi.data.filters.texts import normalise, tokens
 
 Problem = tuple[str, str]
@@ -45,24 +45,6 @@ class Identifier:
     """What the identifier calls it."""
     min_words: int
     """Length from which it is reliable."""
-
-
-def ratings_of(record: Record) -> dict[str, tuple[int, ...]]:
-    """Return FineVision's ratings of a record: name -> one number a turn; none where it has none.
-
-    They stand in `meta["ratings"]`, each a list of whole numbers or one number.
-    """
-    found = record.meta.get("ratings")
-    if not isinstance(found, Mapping):
-        return {}
-    told = {}
-    for name in RATINGS:
-        values = found.get(name)
-        values = values if isinstance(values, list | tuple) else [values]
-        numbers = tuple(value for value in values if isinstance(value, int))
-        if numbers:
-            told[name] = numbers
-    return told
 
 
 def prose(text: str) -> str:
@@ -129,13 +111,11 @@ class Checks:
         return None
 
     def _ratings(self, record: Record) -> Problem | None:
-        if not self._settings.ratings:
-            return None
-        ratings = ratings_of(record)
         for name, least in self._settings.ratings.items():
-            lowest = min(ratings.get(name, (least,)))
-            if lowest < least:
-                return "low-rating", f"{name} {lowest}; at least {least} is wanted"
+            for number, value in enumerate(record.ratings.get(name, ()), 1):
+                if value is not None and value < least:
+                    detail = f"{name} {value} of exchange {number}; at least {least} is wanted"
+                    return "low-rating", detail
         return None
 
     def _turns(self, record: Record, counts: Sequence[int]) -> Problem | None:

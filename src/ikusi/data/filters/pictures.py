@@ -10,23 +10,20 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ikusi.core.errors import ConfigError, DataError, first_line
+from ikusi.core.errors import DataError, first_line
 from ikusi.core.types import ImageRef, Record
 from ikusi.data.filters.near import components, hamming_pairs
 from ikusi.data.filters.settings import ImagesFilter
 from ikusi.data.filters.texts import Numbers, Places, mix
+from ikusi.data.image_manifest import MANIFEST_FILE
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-MANIFEST = "manifest.parquet"
 _COLUMNS = {
     "url": pa.string(),
     "sha256": pa.string(),
@@ -52,22 +49,6 @@ def key_of(text: str) -> int:
 def keys_of(texts: Iterable[str]) -> Numbers:
     """Return `key_of` each text, uint64."""
     return np.fromiter(map(key_of, texts), np.uint64)
-
-
-def perceptual_hash(picture: Image.Image) -> int:
-    """Return the 64-bit perceptual hash (pHash) of a picture, as the images step notes it.
-
-    Raises:
-        ConfigError: imagehash is not installed.
-    """
-    try:
-        import imagehash
-    except ImportError:
-        raise ConfigError(
-            "Comparing pictures needs the package imagehash, which is not installed. "
-            "Run: pip install 'ikusi[data]'"
-        ) from None
-    return int(str(imagehash.phash(picture)), 16)
 
 
 def tells_apart(hashes: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -156,7 +137,7 @@ def read_manifests(folders: Sequence[Path]) -> Pictures:
     Raises:
         DataError: there is no manifest, it is damaged, or lacks a column.
     """
-    parts = [part for folder in folders for part in _read(folder / MANIFEST)]
+    parts = [part for folder in folders for part in _read(folder / MANIFEST_FILE)]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     known = joined["status"] == _USABLE
     first = np.ascontiguousarray(joined["sha256"][:, :8]).view(">u8").ravel().astype(np.uint64)

@@ -13,9 +13,6 @@ from pydantic import Field
 from ikusi.core.config import Settings
 from ikusi.data.filters.near import MAX_DISTANCE
 
-RATINGS = ("relevance", "visual_dependency", "image_correspondence", "formatting")
-"""FineVision's ratings of a turn, each 1 to 5."""
-
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -160,8 +157,8 @@ class FilterSettings(Settings):
         Literal["relevance", "visual_dependency", "image_correspondence", "formatting"],
         Annotated[int, Field(ge=1, le=5)],
     ] = Field(default_factory=dict)
-    """FineVision's rating -> the lowest that each turn may have, 1 to 5 (`low-rating`). Default:
-    none. What has no ratings passes."""
+    """FineVision's rating -> the lowest that each exchange may have, 1 to 5 (`low-rating`).
+    Default: none. What was not rated passes."""
     words: WordsFilter = WordsFilter()
     """Has it no unwanted words?"""
     images: ImagesFilter = ImagesFilter()

@@ -20,6 +20,7 @@ from ikusi.core.errors import ConfigError
 
 Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
+Signatures = np.ndarray[Any, np.dtype[np.uint32]]
 
 SHINGLE_CHARACTERS = 5
 """Length of the pieces that MinHash compares; short enough that one changed ending of a word,
@@ -79,6 +80,8 @@ class Texts:
         self._character_ends = np.concatenate(([0], np.cumsum(kept)))[ends].astype(np.int64)
         self.ends: Places = np.concatenate(([0], np.cumsum(begins)))[ends].astype(np.int64)
         """int64[texts + 1]: text i has the words ends[i] to ends[i + 1]."""
+        self._signed: Signatures = np.empty((0, PERMUTATIONS), np.uint32)
+        self._signed_at = np.full(len(texts), -1)
 
     @property
     def counts(self) -> Places:
@@ -101,14 +104,22 @@ class Texts:
         """Return a hash of each run of `length` words within a text, and the text it is of."""
         return _windows(self.words, self.ends, length, _RUN)
 
-    def signatures(self, chosen: Places) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    def signatures(self, chosen: Places) -> Signatures:
         """Return uint32[len(chosen), PERMUTATIONS]: the MinHash signatures of these texts.
+
+        Those that were asked for before are not computed again. Of a text without a piece of
+        `SHINGLE_CHARACTERS` they say nothing.
 
         Raises:
             ConfigError: rensa is not installed.
         """
-        if not len(chosen):
-            return np.empty((0, PERMUTATIONS), np.uint32)
+        new = np.unique(chosen[self._signed_at[chosen] < 0])
+        if len(new):
+            self._signed_at[new] = len(self._signed) + np.arange(len(new))
+            self._signed = np.concatenate([self._signed, self._sign(new)])
+        return self._signed[self._signed_at[chosen]]
+
+    def _sign(self, chosen: Places) -> Signatures:
         minhash = _minhash()
         # With a space before each word, so that a word's beginning and end count.
         places = np.arange(len(self._characters)) + np.cumsum(self._begins)
@@ -118,16 +129,13 @@ class Texts:
         hashes, texts = _windows(mix(spaced), ends, SHINGLE_CHARACTERS, _WORD)
         is_chosen = np.zeros(len(self.ends) - 1, bool)
         is_chosen[chosen] = True
-        mine = is_chosen[texts]
-        hashes, texts = hashes[mine], texts[mine]
-        found = np.searchsorted(texts, np.sort(chosen), "left")
-        offsets = np.append(found, len(texts)).astype(np.uint64)
+        hashes, texts = hashes[is_chosen[texts]], texts[is_chosen[texts]]
+        offsets = np.append(np.searchsorted(texts, chosen), len(texts)).astype(np.uint64)
         matrix = minhash.digest_matrix_from_flat_token_hashes(hashes, offsets, PERMUTATIONS, _SEED)
-        rows = np.array(matrix.to_rows(), np.uint32).reshape(-1, PERMUTATIONS)
-        return rows[np.argsort(np.argsort(chosen, kind="stable"), kind="stable")]
+        return np.array(matrix.to_rows(), np.uint32).reshape(-1, PERMUTATIONS)
 
 
-def bands(signatures: np.ndarray[Any, np.dtype[np.uint32]]) -> Numbers:
+def bands(signatures: Signatures) -> Numbers:
     """Return uint64[len(signatures), BANDS]: one hash for each band."""
     wide = signatures.reshape(-1, BANDS, ROWS).astype(np.uint64)
     powers = np.multiply.accumulate(np.full(ROWS, _RUN))
@@ -135,7 +143,7 @@ def bands(signatures: np.ndarray[Any, np.dtype[np.uint32]]) -> Numbers:
     return mix(folded + np.arange(BANDS, dtype=np.uint64))
 
 
-def short(signatures: np.ndarray[Any, np.dtype[np.uint32]]) -> np.ndarray[Any, Any]:
+def short(signatures: Signatures) -> np.ndarray[Any, Any]:
     """Return uint8[len(signatures), PERMUTATIONS]: enough of a signature to compare it."""
     return signatures.astype(np.uint8)
 
