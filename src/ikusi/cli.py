@@ -180,3 +180,47 @@ def images(
     from ikusi.data.image_commands import run_images
 
     run_images(names, name=name, earlier=earlier, store=store, runs=runs)
+
+
+@app.command("filter")
+def filter_(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME... [KEY=VALUE]...",
+            help="Records, and settings such as length.max_tokens=200.",
+        ),
+    ],
+    images: Annotated[
+        list[str] | None, typer.Option(help="What `ikusi images` made of their pictures.")
+    ] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(help="A benchmark: what meets it is dropped.")
+    ] = None,
+    originals: Annotated[
+        list[str] | None,
+        typer.Option(help="What they were translated from. Default: what the store knows of."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings, as a YAML file.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+    dry_run: DryRun = False,
+) -> None:
+    """Keep the records that are good enough, each other one with the reason why it is not.
+
+    Example: `ikusi filter cc3m-eu --images cc3m-images --against vqav2`
+    """
+    from ikusi.data.filter_commands import run_filter
+
+    run_filter(
+        names,
+        images=images or (),
+        against=against or (),
+        originals=originals or (),
+        config=config,
+        name=name,
+        store=store,
+        runs=runs,
+        dry_run=dry_run,
+    )

@@ -50,7 +50,10 @@ class Benchmarks:
         return bool(self._names)
 
     def add(
-        self, name: str, records: Iterable[Record], look: Callable[[ImageRef], tuple[str, int | None]]
+        self,
+        name: str,
+        records: Iterable[Record],
+        look: Callable[[ImageRef], tuple[str, int | None]],
     ) -> None:
         """Add a benchmark.
 

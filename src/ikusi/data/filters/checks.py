@@ -179,7 +179,9 @@ def _repeated(text: str, length: int) -> tuple[float, str]:
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str]:
     ends = [
-        re.escape(normalise(word[:-1])) + r"\w*" if word.endswith("*") else re.escape(normalise(word))
+        re.escape(normalise(word[:-1])) + r"\w*"
+        if word.endswith("*")
+        else re.escape(normalise(word))
         for word in words
     ]
     return re.compile(rf"(?<!\w)(?:{'|'.join(ends)})(?!\w)")

@@ -7,7 +7,7 @@ rows alone; memory is a few numbers a row.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def hamming_pairs(values: Numbers, distance: int) -> Iterator[tuple[Places, Plac
 
 
 def hamming_join(values: Numbers, known: Numbers, distance: int) -> Places:
-    """Return int64[len(values)]: of each value the first of `known` within `distance` bits, or -1."""
+    """Return int64[len(values)]: the first of `known` within `distance` bits of each, or -1."""
     found = np.full(len(values), len(known))
     for keys, known_keys in zip(
         _hamming_keys(values, distance), _hamming_keys(known, distance), strict=True
@@ -110,7 +110,7 @@ def _hamming_keys(values: Numbers, distance: int) -> Iterator[Numbers]:
     edges = np.linspace(0, 64, distance + 3).round().astype(int)
     parts: list[Any] = [
         (values >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in pairwise(edges)
     ]
     for one, other in combinations(range(len(parts)), 2):
         yield mix(parts[one]) + parts[other]

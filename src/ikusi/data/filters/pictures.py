@@ -24,7 +24,7 @@ from ikusi.data.filters.settings import ImagesFilter
 from ikusi.data.filters.texts import Numbers, Places, mix
 from ikusi.data.image_manifest import MANIFEST_FILE
 
-_COLUMNS = {
+_COLUMNS: dict[str, Any] = {
     "url": pa.string(),
     "sha256": pa.string(),
     "status": pa.string(),
@@ -40,7 +40,7 @@ _FLAT_BITS = 16  # a hash has half its 64 bits set by construction, unless the p
 
 
 def key_of(text: str) -> int:
-    """Return the first 64 bits of a hash of a url or an id; equal by chance once in 10**19 pairs."""
+    """Return 64 bits of a hash of a url or an id; equal by chance once in 10**19 pairs."""
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).digest(), "little"
     )
@@ -167,9 +167,10 @@ def _read(path: Path) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
 
 
 def _to_numbers(table: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
-    columns = {name: table.column(name) for name in _COLUMNS}
+    columns: dict[str, Any] = {name: table.column(name) for name in _COLUMNS}
     hashes = [sha if len(sha or "") == 64 else "" for sha in columns["sha256"].to_pylist()]
-    status = np.array([_STATUS.get(s, _BROKEN) for s in columns["status"].to_pylist()], np.uint8)
+    codes = [_STATUS.get(str(name), _BROKEN) for name in columns["status"].to_pylist()]
+    status = np.array(codes, np.uint8)
     status[(status == _USABLE) & ~np.array([bool(sha) for sha in hashes], bool)] = _BROKEN
     digests = b"".join(bytes.fromhex(sha) if sha else bytes(32) for sha in hashes)
     urls = columns["url"].to_pylist()
@@ -200,5 +201,6 @@ def _index(keys: Numbers, rows: Places) -> tuple[Numbers, Places]:
     return keys[order], rows[order]
 
 
-def _integers(column: pa.ChunkedArray[Any], kind: type[np.generic]) -> np.ndarray[Any, Any]:
-    return column.fill_null(0).to_numpy().astype(kind)
+def _integers(column: Any, kind: type[np.generic]) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = column.fill_null(0).to_numpy().astype(kind)
+    return found

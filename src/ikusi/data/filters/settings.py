@@ -1,6 +1,6 @@
 """What is filtered, and how strictly: the settings of `ikusi filter`.
 
-    ikusi filter cc3m --set length.max_tokens=200 --set duplicates.by=text
+ikusi filter cc3m --set length.max_tokens=200 --set duplicates.by=text
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class LengthFilter(Settings):
     A token is a run of letters and digits here, or one character of a script without spaces.
     """
 
-    foreign_keys: ClassVar[Mapping[str, str]] = {"cutoff_len": "max_tokens", "max_length": "max_tokens"}
+    foreign_keys: ClassVar[Mapping[str, str]] = {
+        "cutoff_len": "max_tokens",
+        "max_length": "max_tokens",
+    }
 
     min_characters: int = Field(default=3, ge=0)
     """Fewest characters in all turns together."""

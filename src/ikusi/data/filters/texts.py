@@ -117,7 +117,8 @@ class Texts:
         if len(new):
             self._signed_at[new] = len(self._signed) + np.arange(len(new))
             self._signed = np.concatenate([self._signed, self._sign(new)])
-        return self._signed[self._signed_at[chosen]]
+        found: Signatures = self._signed[self._signed_at[chosen]]
+        return found
 
     def _sign(self, chosen: Places) -> Signatures:
         minhash = _minhash()
@@ -156,7 +157,8 @@ def similarity(
     The standard error is 0.035 at 0.8. Of 256 unequal bytes one is equal by chance.
     """
     equal = (one == other).mean(1, dtype=np.float32)
-    return np.clip((equal - 1 / 256) / (1 - 1 / 256), 0, 1)
+    alike: np.ndarray[Any, np.dtype[np.float32]] = (equal - 1 / 256) / (1 - 1 / 256)
+    return alike.clip(0, 1)
 
 
 def _windows(
