@@ -143,6 +143,9 @@ def ask(
 def show(
     artifact: Annotated[str, typer.Argument(help="Address, hash, the start of one, or a link.")],
     limit: Annotated[int, typer.Option(min=0, help="Records, pictures or answers.")] = 4,
+    dropped: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Show what was dropped for this reason.")
+    ] = None,
     store: StorePath = _STORE,
 ) -> None:
     """Have a look at an artifact: what is in it, and what it was made from.
@@ -151,7 +154,7 @@ def show(
     """
     from ikusi.show import show as show_artifact
 
-    show_artifact(artifact, limit=limit, store=store)
+    show_artifact(artifact, limit=limit, store=store, dropped=dropped)
 
 
 @app.command()
