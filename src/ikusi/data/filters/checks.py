@@ -79,17 +79,20 @@ class Checks:
         self._identify = identify
         self._run = re.compile(rf"([^{_RULES}])\1{{{settings.repetition.max_run},}}")
 
-    def problem(self, record: Record, counts: Sequence[int]) -> Problem | None:
+    def problem(
+        self, record: Record, counts: Sequence[int], repeats: Sequence[float]
+    ) -> Problem | None:
         """Return why to drop the record, or None.
 
         Args:
             record: to look at.
             counts: tokens of each of its turns.
+            repeats: of each turn, the share of its runs of `repetition.ngram` tokens that repeat.
         """
         return (
             self._length(record, counts)
             or self._ratings(record)
-            or self._turns(record, counts)
+            or self._turns(record, counts, repeats)
             or self._unwanted(record)
             or self._language(record, counts)
         )
@@ -118,16 +121,18 @@ class Checks:
                     return "low-rating", detail
         return None
 
-    def _turns(self, record: Record, counts: Sequence[int]) -> Problem | None:
+    def _turns(
+        self, record: Record, counts: Sequence[int], repeats: Sequence[float]
+    ) -> Problem | None:
         repetition, markup = self._settings.repetition, self._settings.markup
-        for number, (turn, count) in enumerate(zip(record.turns, counts, strict=True), 1):
+        turns = zip(record.turns, counts, repeats, strict=True)
+        for number, (turn, count, share) in enumerate(turns, 1):
             where, text = f"turn {number}", turn.text
             if run := self._run.search(text):
                 return "repetition", f"{where}: {len(run[0])} times {run[1]!r}"
-            if count >= repetition.min_tokens and repetition.max_share < 1:
-                share, most = _repeated(text, repetition.ngram)
-                if share > repetition.max_share:
-                    return "repetition", f"{where}: {share:.0%} are repeats, such as {most!r}"
+            if count >= repetition.min_tokens and share > repetition.max_share:
+                most = _most_frequent(text, repetition.ngram)
+                return "repetition", f"{where}: {share:.0%} are repeats, such as {most!r}"
             if markup.mojibake and not text.isascii():
                 broken = _MOJIBAKE.search(text)
                 if broken:
@@ -167,14 +172,10 @@ def _has_image(turn: Turn) -> bool:
     return any(not hasattr(part, "text") for part in turn.parts)
 
 
-def _repeated(text: str, length: int) -> tuple[float, str]:
-    """Return the share of a text's runs of tokens that are repeats, and the most frequent run."""
+def _most_frequent(text: str, length: int) -> str:
     words = tokens(normalise(text))
     runs = Counter(zip(*(words[start:] for start in range(length)), strict=False))
-    total = runs.total()
-    if not total:
-        return 0.0, ""
-    return 1 - len(runs) / total, " ".join(runs.most_common(1)[0][0])
+    return " ".join(runs.most_common(1)[0][0])
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str]:

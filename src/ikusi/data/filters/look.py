@@ -72,6 +72,7 @@ class Looker:
         texts = Texts([turn.text for record in records for turn in record.turns])
         ends = np.cumsum([0, *(len(record.turns) for record in records)])
         counts, rows = texts.counts.tolist(), self.rows(records)
+        repeats = texts.repeats(self.settings.repetition.ngram).tolist()
         drops: Drops = self._meet(records, rows, texts, ends) if self.benchmarks else {}
         contaminated = np.zeros(len(records), bool)
         contaminated[list(drops)] = True
@@ -82,8 +83,8 @@ class Looker:
             if self.pictures is not None:
                 found = self.pictures.resolve(record, rows[number], self.settings.images)
                 problem = None if isinstance(found, Record) else found
-            of_turns = counts[int(ends[number]) : int(ends[number + 1])]
-            problem = problem or self.checks.problem(record, of_turns)
+            mine = slice(int(ends[number]), int(ends[number + 1]))
+            problem = problem or self.checks.problem(record, counts[mine], repeats[mine])
             if problem:
                 drops[number] = problem
         dropped = np.zeros(len(records), bool)

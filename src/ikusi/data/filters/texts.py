@@ -8,7 +8,6 @@ written without spaces each character is one.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
@@ -35,8 +34,6 @@ _UNSPACED = (  # blocks of scripts without spaces between words
     *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF)),
     *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
 )
-_BLOCKS = "".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSPACED)
-_TOKEN = re.compile(rf"(?:(?![{_BLOCKS}])[^\W_])+|(?!\W)[{_BLOCKS}]")
 _CHARACTER, _WORD, _RUN = (  # odd multipliers of polynomial hashes
     np.uint64(0x9E3779B97F4A7C15),
     np.uint64(0xC2B2AE3D27D4EB4F),
@@ -58,7 +55,17 @@ def normalise(text: str) -> str:
 
 def tokens(text: str) -> list[str]:
     """Return the words of one text, as they stand there; for a look at few texts."""
-    return _TOKEN.findall(text)
+    kinds = _kinds()
+    found: list[str] = []
+    before = _SEPARATOR
+    for character in text:
+        kind = kinds[ord(character)]
+        if kind == _ALONE or (kind == _LETTER and before != _LETTER):
+            found.append(character)
+        elif kind == _LETTER:
+            found[-1] += character
+        before = kind
+    return found
 
 
 class Texts:
@@ -103,6 +110,17 @@ class Texts:
     def runs(self, length: int) -> tuple[Numbers, Places]:
         """Return a hash of each run of `length` words within a text, and the text it is of."""
         return _windows(self.words, self.ends, length, _RUN)
+
+    def repeats(self, length: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return float64[texts]: which share of a text's runs of `length` words are repeats."""
+        runs, of = self.runs(length)
+        order = np.lexsort((runs, of))
+        runs, of = runs[order], of[order]
+        again = np.zeros(len(runs), bool)
+        again[1:] = (runs[1:] == runs[:-1]) & (of[1:] == of[:-1])
+        count = len(self.ends) - 1
+        total = np.bincount(of, minlength=count)
+        return np.bincount(of[again], minlength=count) / np.maximum(total, 1)
 
     def signatures(self, chosen: Places) -> Signatures:
         """Return uint32[len(chosen), PERMUTATIONS]: the MinHash signatures of these texts.
