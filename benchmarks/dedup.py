@@ -56,7 +56,7 @@ def texts(count: int, asked: list[str]) -> Iterator[tuple[str, str]]:
         chance = random.random()
         if chance < 0.05 and earlier:
             said = earlier[int(random.integers(len(earlier)))].split()
-            said[int(random.integers(len(said)))] = f"changed{number}"
+            said[int(random.integers(len(said)))] = words(random, 1)[0]
             yield "near", " ".join(said)
         elif chance < 0.06:
             yield "asked", f"{' '.join(words(random, 10))} {asked[int(random.integers(ITEMS))]}"

@@ -257,7 +257,7 @@ def load_column(paths: Sequence[Path], name: str) -> np.ndarray[Any, Any]:
 def is_whole(path: Path, count: int) -> bool:
     """Return whether a shard's file is there and complete, with `count` records."""
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as stream, np.load(stream) as file:
             return len(file["is_dropped"]) == count and "drops" in file
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False
