@@ -52,7 +52,7 @@ def texts(count: int, asked: list[str]) -> Iterator[tuple[str, str]]:
     """Yield a kind, `new`, `near` or `asked`, and a text."""
     random = np.random.default_rng(1)
     earlier: list[str] = []
-    for number in range(count):
+    for _ in range(count):
         chance = random.random()
         if chance < 0.05 and earlier:
             said = earlier[int(random.integers(len(earlier)))].split()
@@ -101,7 +101,9 @@ def main() -> None:
         items = (record(f"q{n}", user(text)) for n, text in enumerate(asked))
         benchmarks.add("benchmark", items, lambda _: ("", None))
         benchmarks.finish()
-        looker = Looker(settings, Checks(settings, {}, {}, lambda _: ("", 0.0)), benchmarks, None)
+        looker = Looker(
+            settings, Checks(settings, {}, (), {}, lambda _: ("", 0.0)), benchmarks, None
+        )
         out, work = folder / "out", folder / "work"
         stats = filter_records([Dataset("made", path)], [], looker, out, work)
         took, busy = time.monotonic() - start, time.process_time() - busy

@@ -74,6 +74,8 @@ class Plan:
     settings: FilterSettings
     sources: Sources
     identifiers: Mapping[str, Identifier]
+    certain: Sequence[str]
+    """Labels of languages that are known from single sentences."""
     words: Mapping[str, Sequence[str]]
     notes: list[str] = field(default_factory=list)
     """What cannot be looked at, and why: lines for people."""
@@ -160,26 +162,25 @@ def plan_filter(
             "without --images it is not known which pictures are dead or small; "
             "only the very same pictures are taken for the same"
         )
-    identifiers = _identifiers(survey.languages, settings, notes) if settings.language.on else {}
+    identifiers, certain = _identifiers(survey.languages, settings, notes)
     words = {code: _words(code, settings) for code in survey.languages}
     config: dict[str, Any] = {"settings": to_plain(settings)}
     config["identify"] = {code: [of.label, of.min_words] for code, of in identifiers.items()}
+    config["certain"] = certain
     config["words"] = {code: list(of) for code, of in words.items() if of}
     for key, used in (("images", sources.images), ("contamination", sources.against)):
         if not used:
             del config["settings"][key]
-    for key in ("language", "words"):  # resolved above, but for how sure the identifier must be
-        config["settings"][key] = {
-            "language": {"min_confidence": settings.language.min_confidence} if identifiers else {},
-            "words": {},
-        }[key]
+    del config["settings"]["words"]  # resolved above
+    if not settings.language.on:
+        del config["settings"]["language"]
     inputs = {f"images{n}": artifact.address for n, artifact in enumerate(sources.images)}
     for role, dataset in sources.roles():
         inputs |= dataset.inputs(role)
         config |= dataset.config(role)
     made_of = name or _joined([dataset.name for dataset in sources.records])
     spec = Spec("filter", made_of, VERSION, config, inputs)
-    return Plan(spec, settings, sources, identifiers, words, notes)
+    return Plan(spec, settings, sources, identifiers, certain, words, notes)
 
 
 def make_filtered(store: Store, plan: Plan) -> Artifact:
@@ -197,7 +198,8 @@ def make_filtered(store: Store, plan: Plan) -> Artifact:
         for dataset in sources.against:
             benchmarks.add(dataset.name, dataset.read(), _look(dataset, pictures))
         benchmarks.finish()
-        checks = Checks(settings, plan.identifiers, plan.words, identify.identify)
+        told_apart = plan.identifiers, plan.certain
+        checks = Checks(settings, *told_apart, plan.words, identify.identify)
         looker = Looker(settings, checks, benchmarks, pictures)
         told = filter_records(sources.records, sources.originals, looker, out, work_folder(out))
         return told | {"notes": plan.notes}
@@ -327,24 +329,29 @@ def _pack(code: str) -> Pack | None:
 
 def _identifiers(
     languages: Sequence[str], settings: FilterSettings, notes: list[str]
-) -> dict[str, Identifier]:
-    """Return how each language is told from others, where that is reliable."""
-    others = [load_pack(code) for code in available()]
-    least = settings.language.min_words
+) -> tuple[dict[str, Identifier], list[str]]:
+    """Return how each language is told from others, and which are known from single sentences."""
+    if not settings.language.on:
+        return {}, []
+    packs = [load_pack(code) for code in available()]
+    sentences = [identify.measure(pack, packs) for pack in packs]
+    certain = sorted({measured.label for measured in sentences if measured.reliable})
     found = {}
     for code in languages:
         pack = _pack(code)
-        if pack is None:
-            notes.append(f"language {code}: there is no pack, so it is not looked at")
-            continue
-        for words in (1, identify.PASSAGE_WORDS):
-            measured = identify.measure(pack, others, words)
-            if measured.reliable:
-                found[code] = Identifier(measured.label, max(words, least))
-                break
-        else:
-            notes.append(f"language {code} is not looked at: {measured.explain()}")
-    return found
+        label = pack.ids.langid if pack else code.split("-")[0]
+        words = None
+        if label in certain:
+            words = 1
+        elif pack is not None:
+            measured = identify.measure(pack, packs, identify.PASSAGE_WORDS)
+            words = identify.PASSAGE_WORDS if measured.reliable else None
+        found[code] = Identifier(label, words)
+        if words is None:
+            shown = ", ".join(certain) or "no language"
+            why = measured.explain() if pack else "there is no pack"
+            notes.append(f"language {code}: only texts in {shown} are told from it ({why})")
+    return found, certain
 
 
 def _words(code: str, settings: FilterSettings) -> Sequence[str]:

