@@ -143,6 +143,9 @@ def ask(
 def show(
     artifact: Annotated[str, typer.Argument(help="Address, hash, the start of one, or a link.")],
     limit: Annotated[int, typer.Option(min=0, help="Records, pictures or answers.")] = 4,
+    dropped: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Show what was dropped for this reason.")
+    ] = None,
     store: StorePath = _STORE,
 ) -> None:
     """Have a look at an artifact: what is in it, and what it was made from.
@@ -168,3 +171,76 @@ def memory(
     from ikusi.study.commands import print_memory
 
     print_memory(recipe, overrides or [])
+    show_artifact(artifact, limit=limit, store=store, dropped=dropped)
+
+
+@app.command()
+def images(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME... [KEY=VALUE]...",
+            help="Imports, and settings such as max_bytes=5000000 or network.per_host=2.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Images made before: taken over; what they lack is tried again."
+        ),
+    ] = None,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+) -> None:
+    """Fetch and check the pictures of imports: one copy for all languages, and a manifest.
+
+    Example: `ikusi images runs/data/cc3m network.contact=lab@example.org`
+    """
+    from ikusi.data.image_commands import run_images
+
+    run_images(names, name=name, earlier=earlier, store=store, runs=runs)
+
+
+@app.command("filter")
+def filter_(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME... [KEY=VALUE]...",
+            help="Records, and settings such as length.max_tokens=200.",
+        ),
+    ],
+    images: Annotated[
+        list[str] | None, typer.Option(help="What `ikusi images` made of their pictures.")
+    ] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(help="A benchmark: what meets it is dropped.")
+    ] = None,
+    originals: Annotated[
+        list[str] | None,
+        typer.Option(help="What they were translated from. Default: what the store knows of."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings, as a YAML file.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+    dry_run: DryRun = False,
+) -> None:
+    """Keep the records that are good enough, each other one with the reason why it is not.
+
+    Example: `ikusi filter cc3m-eu --images cc3m-images --against vqav2`
+    """
+    from ikusi.data.filter_commands import run_filter
+
+    run_filter(
+        names,
+        images=images or (),
+        against=against or (),
+        originals=originals or (),
+        config=config,
+        name=name,
+        store=store,
+        runs=runs,
+        dry_run=dry_run,
+    )

@@ -21,9 +21,11 @@ from ikusi.core.files import show_bytes
 from ikusi.core.records import count_records, read_records
 from ikusi.core.store import Store
 from ikusi.core.types import Record, Text
+from ikusi.data.dataset import records_of
 from ikusi.data.images import ImageReader, decode
+from ikusi.data.ledger import find_drops, passages, texts_of
 from ikusi.data.mix import MixtureSettings, count_parts
-from ikusi.study.parts import IMAGES, RECORDS
+from ikusi.study.parts import IMAGES
 from ikusi.study.summary import RESULTS
 
 if TYPE_CHECKING:
@@ -35,7 +37,11 @@ _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 60
 _TILE_PX = 192
 _SHEET_TILES = 4  # in a row
+_SHOWN_REASONS = 5  # of an earlier step
 _SHOWN = (
+    "read",
+    "kept",
+    "dropped",
     "records",
     "pictures",
     "counts",
@@ -49,17 +55,19 @@ _SHOWN = (
 """Stats that have a place of their own."""
 
 
-def show(name: str, *, limit: int, store: Path) -> None:
+def show(name: str, *, limit: int, store: Path, dropped: str | None = None) -> None:
     """Print a look at an artifact.
 
     Args:
         name: an address, the beginning of one, a link, or a folder.
         limit: how many records, pictures or answers.
         store: where addresses are looked up.
+        dropped: show records that were dropped for this reason instead.
 
     Raises:
         StoreError: there is no such artifact.
         CorruptArtifact: it is not what was written.
+        DataError: nothing was dropped for this reason.
     """
     from rich.console import Console
 
@@ -73,14 +81,19 @@ def show(name: str, *, limit: int, store: Path) -> None:
         f"{manifest.seconds:.1f} s by ikusi {manifest.ikusi}"
     )
     console.print(str(artifact.path))
+    if dropped is not None:
+        _show_dropped(artifact, dropped, limit, console)
+        return
+    _show_flow(artifact, console)
     if "counts" in artifact.stats:
         _show_mixture(artifact, console)
     if "loss" in artifact.stats:
         _show_training(artifact, console)
     if (artifact.path / RESULTS).is_file():
         _show_results(artifact, limit, console)
-    if (artifact.path / RECORDS).is_file():
-        _show_records(artifact, limit, console)
+    records = records_in(artifact)
+    if records is not None:
+        _show_records(artifact, records, limit, console)
     elif (artifact.path / IMAGES).is_dir():
         _show_pictures(artifact, limit, console)
     _show_facts(artifact, console)
@@ -102,14 +115,56 @@ def _show_facts(artifact: Artifact, console: Console) -> None:
     console.print(_settings(artifact.manifest.config))
 
 
+# -- what came in, went on and was dropped
+
+
+def _show_flow(artifact: Artifact, console: Console) -> None:
+    """Print what each step on the way here read and kept, and why it dropped the others."""
+    steps = passages(artifact)
+    if not steps:
+        return
+    _title("Flow", console)
+    table = _table("step", "read", "kept", "dropped", "reasons")
+    for step in steps:
+        own = step.artifact.address == artifact.address
+        reasons = list(step.dropped.items())
+        shown = reasons if own else reasons[:_SHOWN_REASONS]
+        told = [f"{reason} {count:,}" for reason, count in shown]
+        told += [f"and {len(reasons) - len(shown)} more"] if len(shown) < len(reasons) else []
+        manifest, count = step.artifact.manifest, sum(step.dropped.values())
+        name = f"{manifest.kind} {manifest.name}"
+        table.add_row(name, f"{step.read:,}", f"{step.kept:,}", f"{count:,}", "\n".join(told))
+    console.print(table)
+
+
+def _show_dropped(artifact: Artifact, reason: str, limit: int, console: Console) -> None:
+    rows = list(find_drops(artifact, reason, limit))
+    _title(f"Dropped as {reason}: {len(rows)} of {artifact.stats['dropped'][reason]:,}", console)
+    for row in rows:
+        about = ", ".join(part for part in (row["language"], row["source"]) if part)
+        console.print(f"{row['id'] or '(no id)'}  ({about})", style="bold")
+        table = _table()
+        table.add_row("  why", row["detail"])
+        for role, text in texts_of(row):
+            table.add_row(f"  {role}", text)
+        console.print(table)
+
+
 # -- records and pictures
 
 
-def _show_records(artifact: Artifact, limit: int, console: Console) -> None:
-    path = artifact.path / RECORDS
+def records_in(artifact: Artifact) -> Path | None:
+    """Return where the records of an artifact are, None where it has none."""
+    try:
+        return records_of(artifact.path)
+    except DataError:
+        return None
+
+
+def _show_records(artifact: Artifact, path: Path, limit: int, console: Console) -> None:
     records = list(read_records(path, limit=limit))
     _title(f"Records: {len(records)} of {count_records(path):,}", console)
-    shas = [record.images[0].sha256 for record in records if record.images]
+    shas = [image.sha256 for record in records for image in record.images if image.sha256]
     numbers = {sha: number for number, sha in enumerate(dict.fromkeys(shas), 1)}
     for record in records:
         console.print(f"{record.id}  ({record.language}, {record.task})", style="bold")
@@ -117,13 +172,17 @@ def _show_records(artifact: Artifact, limit: int, console: Console) -> None:
     _show_sheet(artifact, list(numbers), console)
 
 
-def _turns(record: Record, numbers: Mapping[str | None, int]) -> Table:
+def _turns(record: Record, numbers: Mapping[str, int]) -> Table:
+    def name_of(index: int) -> str:
+        if not 0 <= index < len(record.images):
+            return "?"
+        image = record.images[index]
+        return str(numbers[image.sha256]) if image.sha256 else image.url or "?"
+
     table = _table()
     for turn in record.turns:
         parts = [
-            part.text
-            if isinstance(part, Text)
-            else f"[picture {numbers.get(record.images[part.index].sha256, '?')}] "
+            part.text if isinstance(part, Text) else f"[picture {name_of(part.index)}] "
             for part in turn.parts
         ]
         table.add_row(f"  {turn.role}", "".join(parts))
@@ -138,12 +197,12 @@ def _show_pictures(artifact: Artifact, limit: int, console: Console) -> None:
     _show_sheet(artifact, list(islice(reader.sha256s(), limit)), console)
 
 
-def _show_sheet(artifact: Artifact, sha256s: Sequence[str | None], console: Console) -> None:
+def _show_sheet(artifact: Artifact, sha256s: Sequence[str], console: Console) -> None:
     """Write pictures to one PNG, numbered as they are in the text, and print where it is."""
     if not sha256s:
         return
     readers = list(_readers(artifact, set()))
-    pictures = [_picture(str(sha256), readers) for sha256 in sha256s]
+    pictures = [_picture(sha256, readers) for sha256 in sha256s]
     with tempfile.NamedTemporaryFile(prefix="ikusi-show-", suffix=".png", delete=False) as stream:
         contact_sheet(pictures).save(stream, "PNG")
     console.print(f"pictures: {stream.name}", soft_wrap=True)

@@ -53,6 +53,9 @@ some_records = st.builds(
     licence=texts,
     provenance=texts,
     parent=maybe,
+    ratings=st.dictionaries(
+        texts, st.lists(st.none() | st.integers(-5, 5), max_size=3).map(tuple), max_size=3
+    ),
     meta=metas,
 )
 
@@ -127,6 +130,14 @@ def test_files_of_other_writers_are_read(tmp_path: Path) -> None:
     assert list(read_records(path)) == [record(1), record(2)]
 
 
+def test_files_from_before_ratings_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    write_records(path, [record(1, ratings={"relevance": (5, None)})])
+    pq.write_table(pq.read_table(path).drop_columns(["ratings"]), path)
+    assert list(read_records(path)) == [record(1)]
+    assert next(read_records(path, columns=["id", "ratings"])).id == "r1"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -138,6 +149,9 @@ def test_files_of_other_writers_are_read(tmp_path: Path) -> None:
         ({"turns": (Turn("tool", (Text("x"),)),)}, "role"),  # type: ignore[arg-type]
         ({"turns": (user(Image(2**40)),)}, "int32|large|bounds"),
         ({"language": 7}, "r3"),
+        ({"ratings": {"relevance": (2**40,)}}, "r3"),
+        ({"ratings": {"relevance": ("five",)}}, "r3"),
+        ({"ratings": {"rele\0vance": (5,)}}, "NUL"),
         ({"meta": {"a": float("nan")}}, "r3"),
         ({"meta": {1: 2}}, "meta"),
         ({"meta": {"a": (1, 2)}}, "meta"),

@@ -17,6 +17,8 @@ from ikusi.core.errors import StoreError
 
 FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 """Numbers of the errors of a full disk or a used-up quota."""
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EXDEV}
+"""Numbers of the errors of file systems without hard links, such as exFAT."""
 _DENIED = {errno.EACCES, errno.EPERM}
 # Libraries that write in Rust or C++ (safetensors, torch) lose the number and keep these words.
 _FULL_WORDS = ("no space left on device", "os error 28", "disk quota exceeded")
@@ -65,6 +67,24 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def link_files(source: Path, target: Path, pattern: str) -> None:
+    """Make the files of one folder appear in another, without a copy where hard links are known.
+
+    Args:
+        source: what is in it stays.
+        target: made if needed.
+        pattern: which files, such as `*.arrow`.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.glob(pattern)):
+        try:
+            os.link(path, target / path.name)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            shutil.copyfile(path, target / path.name)
 
 
 def size_of(path: Path) -> int:

@@ -11,7 +11,6 @@ modification time) from another one. Ages are told by the file server's clock, n
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ikusi.core.errors import StoreError
+from ikusi.core.files import NO_LINKS
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
@@ -34,8 +34,6 @@ STALE_SECONDS = 180.0
 modification time 60 s late (`acregmax`)."""
 
 _HELD, _FREE = b"held", b"free"
-# File systems without hard links, such as exFAT.
-_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 _held_here: set[str] = set()  # tokens: a file of this process that is not among them was left over
 
 log = logging.getLogger(__name__)
@@ -135,7 +133,7 @@ class Lease:
             except FileNotFoundError:
                 raise
             except OSError as error:
-                if error.errno not in _NO_LINKS:
+                if error.errno not in NO_LINKS:
                     raise
                 with open(path, "xb") as stream:
                     stream.write(content)

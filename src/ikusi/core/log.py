@@ -49,6 +49,8 @@ class Update:
     total: float | None
     """None when it is not known how much there is."""
     ended: bool = False
+    note: str = ""
+    """Something else to say, such as the share that failed."""
 
 
 Sink = Callable[[Update], None]
@@ -115,28 +117,32 @@ def track(label: str, total: float | None = None) -> Iterator[Callable[..., None
     Args:
         label: what is done.
         total: how much there is to do, in any unit; None when unknown.
+
+    `advance(amount, note)` also shows a few words, such as the share that failed.
     """
     key = uuid.uuid4().hex
     done = 0.0
+    said = ""
     last = -_UPDATE_SECONDS
     lock = threading.Lock()
 
-    def advance(amount: float = 1) -> None:
-        nonlocal done, last
+    def advance(amount: float = 1, note: str = "") -> None:
+        nonlocal done, last, said
         with lock:
             done += amount
+            said = note or said
             now = time.monotonic()
             if now - last < _UPDATE_SECONDS:
                 return
             last = now
-            update = Update(key, label, done, total)
+            update = Update(key, label, done, total, note=said)
         _send(update)
 
     _send(Update(key, label, 0, total))
     try:
         yield advance
     finally:
-        _send(Update(key, label, done, total, ended=True))
+        _send(Update(key, label, done, total, ended=True, note=said))
 
 
 def show(update: Update) -> None:
@@ -192,8 +198,10 @@ class Progress:
             self._bars = _bars(self._console)
             self._bars.start()
         if update.key not in self._tasks:
-            self._tasks[update.key] = self._bars.add_task(update.label, total=update.total)
-        self._bars.update(self._tasks[update.key], completed=update.done)
+            self._tasks[update.key] = self._bars.add_task(
+                update.label, total=update.total, note=update.note
+            )
+        self._bars.update(self._tasks[update.key], completed=update.done, note=update.note)
         if update.ended:
             task = self._tasks.pop(update.key)
             if self._tasks:  # a study has more steps than a screen has lines
@@ -233,6 +241,8 @@ def describe(update: Update, seconds: float) -> str:
         line += f" of {update.total:.6g} ({update.done / update.total:.0%})"
     if rate:
         line += f", {rate:.3g}/s"
+    if update.note:
+        line += f", {update.note}"
     if update.ended:
         line += f", took {_clock(seconds)}"
     elif update.total and rate:
@@ -260,6 +270,11 @@ def _clock(seconds: float) -> str:
 
 def _bars(console: Console) -> Bars:
     from rich import progress
+    from rich.text import Text
+
+    class Speed(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.3g}/s")
 
     columns: list[Any] = [
         progress.TextColumn("{task.description}", markup=False),
@@ -267,6 +282,8 @@ def _bars(console: Console) -> Bars:
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),
+        Speed(),
+        progress.TextColumn("{task.fields[note]}", markup=False),
     ]
     # Rich would print the standard output through the console, which is for errors, also when it
     # goes to a file.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice, pairwise, starmap
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ikusi.core.types import Image, ImageRef, Part, Record, Text, Turn
 _PART = pa.struct([("type", pa.string()), ("text", pa.string()), ("index", pa.int32())])
 _TURN = pa.struct([("role", pa.string()), ("parts", pa.list_(_PART))])
 _IMAGE = pa.struct([("sha256", pa.string()), ("url", pa.string())])
+_RATING = pa.struct([("name", pa.string()), ("values", pa.list_(pa.int32()))])
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -40,6 +41,7 @@ RECORD_SCHEMA = pa.schema(
         pa.field("licence", pa.string(), nullable=False),
         pa.field("provenance", pa.string(), nullable=False),
         pa.field("parent", pa.string()),
+        pa.field("ratings", pa.list_(_RATING), nullable=False),
         pa.field("meta", pa.string(), nullable=False),
     ]
 )
@@ -50,6 +52,12 @@ BATCH_RECORDS = 2048
 _BATCH_CHARACTERS = 32 << 20  # a row group of very long records is cut earlier
 
 _ROLES = ("system", "user", "assistant")
+_UNSTORABLE = (
+    *(UnicodeError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
+    pa.ArrowException,
+)
+"""What a malformed record leads to on its way into columns."""
+_MAY_LACK = frozenset({"ratings"})  # files of ikusi 0.1.0 have no such column: nothing was rated
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
@@ -137,20 +145,24 @@ def _characters(record: Record) -> int:
 def _to_arrow(records: list[Record]) -> pa.RecordBatch:
     try:
         return _columns(records)
-    except (UnicodeError, TypeError, ValueError, AttributeError, pa.ArrowException):
+    except _UNSTORABLE:
         # One of them is at fault: find it, so that the message can say which.
         for record in records:
-            try:
-                _columns([record])
-            except (
-                UnicodeError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                pa.ArrowException,
-            ) as error:
-                raise DataError(f"record {record.id!r}: {_explain(error)}") from None
+            problem = storage_problem(record)
+            if problem:
+                raise DataError(f"record {record.id!r}: {problem}. Mend or drop it.") from None
         raise
+
+
+def storage_problem(record: Record) -> str | None:
+    """Return why a record cannot be stored exactly, or None; slow, for what was refused."""
+    try:
+        _columns([record])
+    except _UNSTORABLE as error:
+        if isinstance(error, UnicodeError):
+            return "a text is not valid Unicode (a lone surrogate)"
+        return first_line(error)
+    return None
 
 
 def _columns(records: list[Record]) -> pa.RecordBatch:
@@ -184,6 +196,15 @@ def _columns(records: list[Record]) -> pa.RecordBatch:
         ],
         fields=list(_IMAGE),
     )
+    ratings = [rating for record in records for rating in record.ratings.items()]
+    rated = [value for _, values in ratings for value in values]
+    rating_array = pa.StructArray.from_arrays(
+        [
+            _strings([name for name, _ in ratings]),
+            _lists([values for _, values in ratings], pa.array(rated, pa.int32())),
+        ],
+        fields=list(_RATING),
+    )
     choices = [choice for record in records for choice in record.choices]
     answers = [answer for record in records for answer in record.answers]
     arrays = [
@@ -199,6 +220,7 @@ def _columns(records: list[Record]) -> pa.RecordBatch:
         _strings([record.licence for record in records]),
         _strings([record.provenance for record in records]),
         _strings([record.parent for record in records], nullable=True),
+        _lists([record.ratings for record in records], rating_array),
         _strings([_meta_text(record) for record in records]),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=RECORD_SCHEMA)
@@ -213,7 +235,7 @@ def _strings(values: Sequence[str | None], *, nullable: bool = False) -> pa.Arra
     return pa.array(values, pa.string())
 
 
-def _lists(values: Sequence[Sequence[Any]], flat: pa.Array[Any]) -> pa.Array[Any]:
+def _lists(values: Sequence[Sized], flat: pa.Array[Any]) -> pa.Array[Any]:
     offsets = np.zeros(len(values) + 1, np.int32)
     np.cumsum([len(value) for value in values], out=offsets[1:])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
@@ -226,12 +248,6 @@ def _meta_text(record: Record) -> str:
     if json.loads(text) != record.meta or "\\u0000" in text:
         raise ValueError("meta is no plain JSON data (text keys, lists, text, numbers)")
     return text
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, UnicodeError):
-        return "a text is not valid Unicode (a lone surrogate). Mend or drop it."
-    return f"{first_line(error)}. Mend or drop it."
 
 
 # -- reading
@@ -248,7 +264,9 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def _read_file(path: Path, names: list[str]) -> Iterator[Record]:
     with _open(path) as source:
-        missing = sorted(set(names) - set(source.schema_arrow.names))
+        absent = set(names) - set(source.schema_arrow.names)
+        names = [name for name in names if name not in absent & _MAY_LACK]
+        missing = sorted(absent - _MAY_LACK)
         if missing:
             raise DataError(
                 f"{path}: has no column {', '.join(missing)}. "
@@ -273,6 +291,13 @@ def _to_records(batch: pa.RecordBatch) -> Iterator[Record]:
     def texts(array: Any) -> list[Any]:
         return array.to_pylist()  # type: ignore[no-any-return]  # Arrow's stubs say Any
 
+    def ratings(array: Any) -> list[Any]:
+        pairs = array.flatten()
+        labels, values = pairs.flatten()
+        numbers = _unflatten(values, values.flatten().to_pylist())
+        found = list(zip(labels.to_pylist(), numbers, strict=True))
+        return [dict(each) for each in _unflatten(array, found)]
+
     def metas(array: Any) -> list[Any]:
         return [{} if text in ("{}", "", None) else json.loads(text) for text in texts(array)]
 
@@ -292,10 +317,12 @@ def _to_records(batch: pa.RecordBatch) -> Iterator[Record]:
         column("licence", texts, ""),
         column("provenance", texts, ""),
         column("parent", texts, None),
+        column("ratings", ratings, None),
         column("meta", metas, None),
     ]
-    if "meta" not in batch.schema.names:
-        columns[-1] = [{} for _ in range(count)]
+    for place, name in ((-2, "ratings"), (-1, "meta")):
+        if name not in batch.schema.names:
+            columns[place] = [{} for _ in range(count)]  # a dictionary of its own each
     return starmap(Record, zip(*columns, strict=True))
 
 

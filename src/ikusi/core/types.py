@@ -76,6 +76,9 @@ class Record:
     """Who or what wrote the text: `native`, or the translator's name and revision."""
     parent: str | None = None
     """Id of the record that this one was translated from."""
+    ratings: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    """What somebody judged -> one number for each exchange (a user's turn and its answer); None
+    where it was not judged."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """What nothing in ikusi reads."""
 

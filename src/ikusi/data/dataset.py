@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ikusi.core.artifact import Artifact, hash_file, hash_folder
-from ikusi.core.errors import DataError, StoreError
+from ikusi.core.artifact import MANIFEST, Artifact, hash_data, hash_file
+from ikusi.core.errors import DataError
+from ikusi.core.links import read_link
 from ikusi.core.records import count_records, read_records
 from ikusi.core.store import Store
 from ikusi.core.types import Record
@@ -48,7 +49,10 @@ class Dataset:
         """Return what a `Spec` says of them in its configuration: a hash if no artifact."""
         if self.artifact:
             return {}
-        return {role: hash_folder(self.path) if self.path.is_dir() else hash_file(self.path)}
+        if self.path.is_dir():  # of what is read; their names say in which order
+            files = sorted(self.path.glob("*.parquet"))
+            return {role: hash_data([[file.name, hash_file(file)] for file in files])}
+        return {role: hash_file(self.path)}
 
 
 def records_of(payload: Path) -> Path:
@@ -74,10 +78,9 @@ def open_dataset(name: str, store: Store) -> Dataset:
     path = Path(name)
     if path.suffix == ".parquet" and path.is_file():
         return Dataset(path.stem, path)
-    try:
-        artifact = store.resolve(name)
-    except StoreError:
-        if path.is_dir() and any(path.glob("*.parquet")):
-            return Dataset(path.name, path)
-        raise
+    # A folder that is there is meant rather than an artifact whose address begins like its name;
+    # one of the store's own has to be checked, and may be damaged.
+    if read_link(path) is None and not (path / MANIFEST).exists() and any(path.glob("*.parquet")):
+        return Dataset(path.resolve().name, path)
+    artifact = store.resolve(name)
     return Dataset(artifact.manifest.name, records_of(artifact.path), artifact)

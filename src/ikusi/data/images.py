@@ -8,10 +8,13 @@ and takes the same time in a set of a hundred as of a million. Bytes are kept as
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
+from ikusi.core import files
 from ikusi.core.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -26,6 +30,11 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 512 << 20
 """A new file is begun when one is this large: no file is awkward to copy."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is decoded, by Pillow's names. Its other decoders stay shut to files from strangers: some
+of them start programs."""
+MAX_PIXELS = 80_000_000
+"""A picture of more is refused: as RGB it takes 240 MB."""
 _BATCH_BYTES = 8 << 20  # what the writer keeps in memory
 _FIELDS: list[pa.Field[Any]] = [
     pa.field("sha256", pa.binary(32)),
@@ -38,7 +47,7 @@ class ImageWriter:
     """Adds pictures to a folder; a context manager.
 
     When the body raises, the pictures of the unfinished file are lost, those of finished ones
-    stay and are not stored again. The files depend on the order of `add` alone.
+    stay and are not stored again. The files depend on the calls alone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,11 +77,13 @@ class ImageWriter:
     ) -> None:
         """Finish the last file, or drop it after an error."""
         if error is None:
-            self._finish_shard()
+            self.finish_file()
             return
-        if self._writer is not None:
-            self._writer.close()
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk; the first error is the one to tell
+            if self._writer is not None:
+                self._writer.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
     def add(self, data: bytes) -> str:
         """Store a picture's bytes unless they are there, and return their sha256.
@@ -92,8 +103,20 @@ class ImageWriter:
             if self._batch_bytes >= _BATCH_BYTES:
                 self._write_batch()
                 if self._shard_bytes >= SHARD_BYTES:
-                    self._finish_shard()
+                    self.finish_file()
         return digest.hex()
+
+    def finish_file(self) -> None:
+        """Bring all that was added onto the disk; the next picture begins a new file."""
+        self._write_batch()
+        if self._writer is None:
+            return
+        self._writer.close()
+        files.fsync_file(self._temporary)
+        os.replace(self._temporary, self.folder / f"images-{self._shard:05d}.arrow")
+        files.fsync_folder(self.folder)
+        self._writer, self._shard_bytes = None, 0
+        self._shard += 1
 
     @property
     def _temporary(self) -> Path:
@@ -112,15 +135,6 @@ class ImageWriter:
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA))
         self._shard_bytes += self._batch_bytes
         self._batch, self._batch_bytes = [], 0
-
-    def _finish_shard(self) -> None:
-        self._write_batch()
-        if self._writer is None:
-            return
-        self._writer.close()
-        os.replace(self._temporary, self.folder / f"images-{self._shard:05d}.arrow")
-        self._writer, self._shard_bytes = None, 0
-        self._shard += 1
 
 
 class ImageReader:
@@ -224,26 +238,68 @@ class ImageReader:
         return None
 
 
-def decode(data: bytes) -> Image.Image:
+class TooManyPixels(DataError):
+    """A picture that would take too much memory; nothing of it was decoded."""
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return a picture's bytes as RGB, upright as its EXIF says, transparent parts on white.
 
+    Of an animation the first frame, of several pages the first one; 16 bits a sample become 8.
+
+    Args:
+        data: in one of `FORMATS`.
+        max_pixels: width x height at most, looked at before anything is decoded.
+
     Raises:
+        TooManyPixels: there are more.
         DataError: they cannot be decoded; says why, for a sentence to end with.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    _prepare_pillow()
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if not upright.has_transparency_data:
-                return upright.convert("RGB")
-            layers = upright.convert("RGBA")
-            white = Image.new("RGBA", layers.size, "white")
-            return Image.alpha_composite(white, layers).convert("RGB")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise TooManyPixels(f"{width} x {height} pixels, more than {max_pixels:,}")
+            picture.load()
+            with contextlib.suppress(Exception):  # broken EXIF does not make a picture broken
+                ImageOps.exif_transpose(picture, in_place=True)
+            return _to_rgb(picture)
     except UnidentifiedImageError:
         raise DataError("no known picture format") from None
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(first_line(error)) from None
+    except DataError:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         raise DataError(first_line(error)) from None
+
+
+@cache
+def _prepare_pillow() -> None:
+    from PIL import Image
+
+    # Our own limit is checked before anything is decoded, and what is wrong with a file is in the
+    # error or did no harm: among millions of pictures nobody reads warnings.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):  # Pillow's own conversion would make nearly all of it white
+        high = np.asarray(picture).astype(np.uint16) >> 8
+        return Image.fromarray(high.astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise DataError(f"32 bits a sample (mode {picture.mode}), and nothing tells their range")
+    if not picture.has_transparency_data:
+        return picture.copy() if picture.mode == "RGB" else picture.convert("RGB")
+    layers = picture.convert("RGBA")
+    white = Image.new("RGBA", layers.size, "white")
+    return Image.alpha_composite(white, layers).convert("RGB")
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -11,10 +11,11 @@ what depends on the order of the records alone.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,8 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ikusi.core.errors import DataError, first_line
-from ikusi.core.records import write_records
-from ikusi.core.types import Image, Record, Text
+from ikusi.core.files import fsync_file, write_durably
+from ikusi.core.records import count_records, storage_problem, write_records
+from ikusi.core.types import Image, ImageRef, Record, Text, Turn
 
 RECORDS, DROPPED = "records", "dropped"
 SHARD_RECORDS = 8192
@@ -102,9 +104,22 @@ def run_step(
         work: keeps finished shards when the step is killed; see `core.store.WORK`.
         on_shard: called after each shard with the number of records read for it.
         shard_records: records read for a shard.
+
+    Raises:
+        DataError: a shard's outcomes are not as many as its records.
     """
+
+    def compute(batch: list[Record]) -> list[Outcome]:
+        outcomes = list(transform(batch))
+        if len(outcomes) != len(batch):
+            raise DataError(
+                f"{step}: {len(batch)} records led to {len(outcomes)} outcomes, "
+                "so some would be lost. Please report this."
+            )
+        return outcomes
+
     batches = _batched(records, shard_records)
-    shards = ((len(batch), partial(transform, batch)) for batch in batches)
+    shards = ((len(batch), partial(compute, batch)) for batch in batches)
     return write_outcomes(step, shards, out, work, on_shard=on_shard)
 
 
@@ -127,17 +142,13 @@ def write_outcomes(
     """
     total = Flow()
     names: list[str] = []
+    for folder in (RECORDS, DROPPED):
+        (work / folder).mkdir(parents=True, exist_ok=True)
     for number, (read, compute) in enumerate(shards):
         name = f"part-{number:05d}"
-        noted = work / f"{name}.json"
-        if noted.is_file():
-            told = json.loads(noted.read_text(encoding="utf-8"))
-            flow = Flow(told["read"], told["kept"], Counter(told["dropped"]))
-        else:
+        flow = _finished(work, name, read)
+        if flow is None:
             flow = _write_shard(step, read, compute(), work, name)
-            temporary = noted.with_suffix(".tmp")
-            temporary.write_text(json.dumps(flow.to_stats()), encoding="utf-8")
-            os.replace(temporary, noted)  # last: without it the shard does not exist
         names.append(name)
         total += flow
         on_shard(read)
@@ -146,7 +157,7 @@ def write_outcomes(
         for name in names:
             found = work / folder / f"{name}.parquet"
             if found.is_file():
-                os.replace(found, out / folder / found.name)
+                _put(found, out / folder / found.name)
     if not any((out / RECORDS).iterdir()):
         write_records(out / RECORDS / "part-00000.parquet", [])
     return total
@@ -169,52 +180,71 @@ def read_drops(payload: Path, reason: str | None = None) -> Iterator[dict[str, s
             raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}).") from None
 
 
+def _finished(work: Path, name: str, read: int) -> Flow | None:
+    """Return what a finished shard came to, None where it is not there, or not whole."""
+    try:
+        told = json.loads((work / f"{name}.json").read_text(encoding="utf-8"))
+        flow = Flow(told["read"], told["kept"], Counter(told["dropped"]))
+        # A kill while the payload was put together may have taken the files from beside the note.
+        for folder, rows in ((RECORDS, flow.kept), (DROPPED, flow.dropped.total())):
+            path = work / folder / f"{name}.parquet"
+            if path.exists() != bool(rows) or (rows and count_records(path) != rows):
+                return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, DataError):
+        return None
+    return flow if flow.read == read else None
+
+
 def _write_shard(step: str, read: int, outcomes: Iterable[Outcome], work: Path, name: str) -> Flow:
+    kept: list[Record] = []
     drops: list[Drop] = []
-    flow = Flow(read)
-
-    def kept() -> Iterator[Record]:
-        for outcome in outcomes:
-            problem = None if isinstance(outcome, Drop) else _unstorable(outcome)
-            if isinstance(outcome, Drop):
-                drops.append(outcome)
-            elif problem:
-                drops.append(Drop("not-storable", outcome, problem))
-            else:
-                flow.kept += 1
-                yield outcome
-
-    for folder in (RECORDS, DROPPED):
-        (work / folder).mkdir(parents=True, exist_ok=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Drop):
+            drops.append(outcome)
+        else:
+            kept.append(outcome)
     path = work / RECORDS / f"{name}.parquet"
-    write_records(path, kept())
-    if not flow.kept:
-        path.unlink()
+    try:
+        write_records(path, kept)
+    except DataError:  # one of them at least: only now is it worth to ask each
+        problems = [storage_problem(record) for record in kept]
+        pairs = list(zip(kept, problems, strict=True))
+        drops += [Drop("not-storable", record, problem) for record, problem in pairs if problem]
+        kept = [record for record, problem in pairs if not problem]
+        write_records(path, kept)
+    ledger = work / DROPPED / f"{name}.parquet"
+    _keep(path, bool(kept))
     if drops:
-        flow.dropped.update(drop.reason for drop in drops)
         rows = [_ledger_row(step, drop) for drop in drops]
-        table = pa.Table.from_pylist(rows, DROP_SCHEMA)
-        pq.write_table(table, work / DROPPED / f"{name}.parquet", compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, DROP_SCHEMA), ledger, compression="zstd")
+    _keep(ledger, bool(drops))
+    flow = Flow(read, len(kept), Counter(drop.reason for drop in drops))
+    # Last, and only when the rest is on the disk: without it the shard does not exist.
+    write_durably(work / f"{name}.json", json.dumps(flow.to_stats()).encode())
     return flow
 
 
-def _unstorable(record: Record) -> str | None:
-    """Return why a text of the record cannot be stored, or None."""
-    texts = [record.id, record.group, record.source, *record.choices, *record.answers]
-    texts += [turn.text for turn in record.turns]
-    joined = "\n".join(texts)
-    if "\0" in joined:
-        return "a text holds a NUL character"
+def _keep(path: Path, wanted: bool) -> None:
+    if wanted:
+        fsync_file(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _put(found: Path, place: Path) -> None:
+    """Put a finished shard into the payload; it stays where it was, too, where links are allowed.
+
+    A kill from here on clears the payload, and what was only moved there would be made again.
+    """
     try:
-        joined.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"a text is not valid Unicode ({joined[error.start]!r})"
-    return None
+        os.link(found, place)
+    except OSError:
+        os.replace(found, place)
 
 
 def _ledger_row(step: str, drop: Drop) -> dict[str, str]:
     record = drop.record
-    content = _plain_record(record) if record is not None else dict(drop.row)
+    content = record if record is not None else drop.row
     row = {
         "id": record.id if record else drop.id,
         "group": record.group if record else "",
@@ -224,27 +254,33 @@ def _ledger_row(step: str, drop: Drop) -> dict[str, str]:
         "reason": drop.reason,
         "detail": drop.detail,
         # ASCII escapes keep what no column of text can hold: NUL, a lone surrogate.
-        "content": json.dumps(content, default=lambda value: f"<{type(value).__name__}>"),
+        "content": json.dumps(_plain(content)),
     }
-    return {key: value.encode("utf-8", "backslashreplace").decode() for key, value in row.items()}
+    return {key: _printable(value) for key, value in row.items()}
 
 
-def _plain_record(record: Record) -> dict[str, Any]:
-    plain = asdict(record)
-    plain["turns"] = [
-        {
-            "role": turn.role,
-            "parts": [
-                {"type": "text", "text": part.text}
-                if isinstance(part, Text)
-                else {"type": "image", "index": part.index}
-                for part in turn.parts
-                if isinstance(part, Text | Image)
-            ],
-        }
-        for turn in record.turns
-    ]
-    return plain
+def _printable(value: object) -> str:
+    text = str(value).replace("\0", "\\x00")
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: Any) -> Any:
+    """Return anything as JSON data; what has no JSON form is shown by its type."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Text):
+        return {"type": "text", "text": _plain(value.text)}
+    if isinstance(value, Image):
+        return {"type": "image", "index": _plain(value.index)}
+    if isinstance(value, Record | Turn | ImageRef):
+        return {at.name: _plain(getattr(value, at.name)) for at in fields(value)}
+    return f"<{type(value).__name__}>"
 
 
 def _batched(records: Iterable[Record], size: int) -> Iterator[list[Record]]:

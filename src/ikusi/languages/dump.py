@@ -68,7 +68,7 @@ def dump_pack(pack: Pack) -> str:
         return [Quoted(item) for item in value] if isinstance(value, list) else Quoted(value)
 
     data = pack.model_dump(mode="json", exclude_defaults=True)
-    for key in ("names", "ids", "yes_no", "articles"):
+    for key in ("names", "ids", "yes_no", "articles", "unwanted"):
         if key in data:
             data[key] = inline(data[key])
     if "numbers" in data:
@@ -133,6 +133,7 @@ def dump_skeleton(code: str, reference: Pack) -> str:
         f"  no: []               # {', '.join(no)}",
         f"numbers: []            # {', '.join(forms[0] for forms in data['numbers'])}",
         "articles: []           # words to ignore in an answer",
+        f"unwanted: []           # words of pornography, spam: {', '.join(data['unwanted'][:4])}",
         'answer_phrases: []     # such as "The answer is {answer}"',
         "prompts:",
         *(f"  {key}:{' ' * (20 - len(key))} # {text}" for key, text in data["prompts"].items()),

@@ -73,6 +73,9 @@ class Pack(Settings):
     """Ways in which people wrap an {answer}; used to read answers."""
     articles: Words = ()
     """Words to ignore when answers are compared (kept where nothing else would be left)."""
+    unwanted: Words = ()
+    """Words that no text to learn from should have, such as those of pornography and spam; `*` at
+    the end stands for any ending."""
     prompts: Prompts = Prompts()
     """Generic instructions for real data."""
     terms: Terms = Terms()
@@ -141,6 +144,14 @@ class Pack(Settings):
         for phrase in phrases:
             rules.check_marks(phrase, ("answer",))
         return phrases
+
+    @field_validator("unwanted")
+    @classmethod
+    def _check_unwanted(cls, words: Words) -> Words:
+        for word in words:
+            if "*" in word[:-1] or len(word.rstrip("*")) < 2:
+                raise ValueError(f"{word!r}: give a word, with `*` at its end for any ending")
+        return words
 
     @field_validator("scene")
     @classmethod

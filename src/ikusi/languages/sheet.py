@@ -51,6 +51,7 @@ _FORMS_HELP: Mapping[str, str] = {
     "yes_no.yes": "Word for yes; several with / between them, the one to write first",
     "yes_no.no": "Word for no; several with / between them, the one to write first",
     "articles": "Words to ignore in an answer, such as: a / the; may stay empty",
+    "unwanted": "Words of pornography and spam, with * for any ending; several with / between them",
     "answer_phrases": "How people wrap an answer; keep {answer}; several with / between them",
     **{
         f"numbers.{value}": f"Number word {value}; several forms with / between them"

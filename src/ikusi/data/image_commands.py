@@ -1,0 +1,158 @@
+"""`ikusi images`: fetch and check the pictures of imports, once for all of them.
+
+Place: command line -> [this] -> images step.
+
+    ikusi images runs/data/cc3m runs/data/pixmo-cap
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ikusi.core.artifact import Artifact, hash_data
+from ikusi.core.config import parse_override, set_dotted, to_plain
+from ikusi.core.errors import ConfigError, DataError
+from ikusi.core.files import show_bytes
+from ikusi.core.store import Spec, Store, work_folder
+from ikusi.data.dataset import Dataset, open_dataset
+from ikusi.data.image_manifest import MANIFEST_FILE
+from ikusi.data.image_settings import ImageSettings
+from ikusi.data.image_step import IMAGES, write_images
+from ikusi.data.netguard import Lookup
+
+VERSION = 1
+_NAME_LENGTH = 60
+_SHOWN_REASONS = 8
+
+
+def run_images(
+    names: Sequence[str],
+    *,
+    name: str | None,
+    earlier: str | None,
+    store: Path,
+    runs: Path,
+) -> None:
+    """Make the artifact of the images of some imports, link to it, and print what came of it.
+
+    Args:
+        names: imports as a person names them, and settings as `key=value`.
+        name: for people; by default that of the imports.
+        earlier: an images artifact whose pictures are taken over.
+        store: where artifacts are.
+        runs: where the link `data/<name>-images` is made.
+
+    Raises:
+        IkusiError: something can be mended.
+    """
+    opened = Store(store)
+    sources, settings = _split(names)
+    artifact = make_images(
+        opened,
+        [open_dataset(source, opened) for source in sources],
+        ImageSettings.parse(settings, "images"),
+        name=name,
+        earlier=opened.resolve(earlier) if earlier else None,
+    )
+    link = runs / "data" / f"{artifact.manifest.name}-images"
+    opened.link(link, artifact)
+    for line in describe(artifact):
+        typer.echo(line)
+    typer.echo(f"{link} -> {artifact.address}")
+
+
+def make_images(
+    store: Store,
+    datasets: Sequence[Dataset],
+    settings: ImageSettings,
+    *,
+    name: str | None = None,
+    earlier: Artifact | None = None,
+    lookup: Lookup | None = None,
+) -> Artifact:
+    """Return the artifact with the pictures that the records want, made unless it is there.
+
+    Args:
+        store: where it is made.
+        datasets: imports; their order does not matter.
+        settings: what is taken, and how it is asked for.
+        name: for people; by default that of the data sets.
+        earlier: an images artifact: what it has is taken from there, what it lacks is tried again.
+        lookup: resolves names; the system's by default. For tests.
+
+    Raises:
+        IkusiError: something can be mended; what was fetched so far is kept.
+    """
+    if earlier is not None and not (earlier.path / MANIFEST_FILE).is_file():
+        raise DataError(f"{earlier.address}: holds no images. Give what `ikusi images` made.")
+    # By content, so that the same sets in another order are the same artifact.
+    ordered = sorted(
+        {hash_data([_content(dataset)]): dataset for dataset in datasets}.items(),
+    )
+    chosen = [dataset for _, dataset in ordered]
+    config: dict[str, Any] = {"settings": to_plain(settings)}
+    del config["settings"]["network"]  # decides how long it takes
+    inputs: dict[str, str] = {"earlier": earlier.address} if earlier else {}
+    for number, dataset in enumerate(chosen):
+        inputs |= dataset.inputs(f"records{number}")
+        config |= dataset.config(f"records{number}")
+    folders = [d.artifact.path / IMAGES for d in chosen if d.artifact is not None]
+
+    def write(out: Path) -> Mapping[str, Any]:
+        return write_images(
+            [dataset.path for dataset in chosen],
+            folders,
+            settings,
+            out,
+            work_folder(out),
+            earlier=earlier.path if earlier else None,
+            lookup=lookup,
+        )
+
+    made_of = name or _joined(dataset.name for dataset in datasets)
+    return store.build(Spec("images", made_of, VERSION, config, inputs), write)
+
+
+def describe(artifact: Artifact) -> list[str]:
+    """Return lines that say what became of the pictures."""
+    stats = artifact.stats
+    status = stats["status"]
+    usable = status["fetched"] + status["duplicate"]
+    lines = [
+        f"{stats['wanted']:,} pictures wanted: {usable:,} can be used "
+        f"({stats['pictures']:,} different, {show_bytes(stats['bytes'])}), "
+        f"{status['dead']:,} dead, {status['broken']:,} broken"
+    ]
+    for kind, reasons in stats["reasons"].items():
+        shown = [f"{reason} {count:,}" for reason, count in list(reasons.items())[:_SHOWN_REASONS]]
+        if len(reasons) > _SHOWN_REASONS:
+            shown.append(f"and {len(reasons) - _SHOWN_REASONS} other reasons")
+        if shown:
+            lines.append(f"  {kind}: {', '.join(shown)}")
+    return lines
+
+
+def _split(names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the names, and the settings among them."""
+    sources = [text for text in names if "=" not in text or Path(text).exists()]
+    settings: dict[str, Any] = {}
+    for text in names:
+        if text not in sources:
+            settings = set_dotted(settings, *parse_override(text))
+    if not sources:
+        raise ConfigError("images: no import is named. `ikusi store ls import` lists them.")
+    return sources, settings
+
+
+def _content(dataset: Dataset) -> Any:
+    return dataset.artifact.hash if dataset.artifact else dict(dataset.config())
+
+
+def _joined(names: Any) -> str:
+    text = "+".join(dict.fromkeys(names))
+    return re.sub(r"[^A-Za-z0-9._+@=,-]", "-", text)[:_NAME_LENGTH].strip(".,-_+@=") or "images"
