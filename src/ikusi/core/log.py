@@ -118,31 +118,32 @@ def track(label: str, total: float | None = None) -> Iterator[Callable[..., None
         label: what is done.
         total: how much there is to do, in any unit; None when unknown.
 
-    `advance(amount, note)` also shows a few words, such as the share that failed.
+    The body may give a `note` beside the amount: a function that returns what else to show, called
+    only when something is shown.
     """
     key = uuid.uuid4().hex
     done = 0.0
-    said = ""
+    latest: Callable[[], str] = str  # says nothing
     last = -_UPDATE_SECONDS
     lock = threading.Lock()
 
-    def advance(amount: float = 1, note: str = "") -> None:
-        nonlocal done, last, said
+    def advance(amount: float = 1, note: Callable[[], str] | None = None) -> None:
+        nonlocal done, last, latest
         with lock:
             done += amount
-            said = note or said
+            latest = note or latest
             now = time.monotonic()
             if now - last < _UPDATE_SECONDS:
                 return
             last = now
-            update = Update(key, label, done, total, note=said)
+            update = Update(key, label, done, total, note=latest())
         _send(update)
 
     _send(Update(key, label, 0, total))
     try:
         yield advance
     finally:
-        _send(Update(key, label, done, total, ended=True, note=said))
+        _send(Update(key, label, done, total, ended=True, note=latest()))
 
 
 def show(update: Update) -> None:

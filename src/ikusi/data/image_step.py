@@ -241,7 +241,7 @@ class _Step:
     def _count(self, row: ManifestRow) -> None:
         self._done += 1
         self._lost += row.sha256 is None
-        self._advance(1, f"{self._lost / self._done:.1%} lost")
+        self._advance(1, lambda: f"{self._lost / self._done:.1%} lost")
 
     # -- our own network may be down
 
