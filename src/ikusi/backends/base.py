@@ -1,9 +1,16 @@
 """What every backend takes and gives.
 
 Contract: a backend answers one request at a time, asynchronously; order, concurrency, retries of
-transport faults and the cache are `run.py`'s. A transport fault (a dropped connection, 429, 5xx,
-broken JSON, an empty body) is raised and never cached; an answer whose content somebody dislikes is
-an answer, is cached, and is never asked for again under the same key.
+transport faults and the cache are `run.py`'s. There are four ways to end:
+
+- an `Answer`. One whose content somebody dislikes is an answer too, is cached, and is never asked
+  for again under the same key. So is one with a `problem`: the backend itself knows that it has
+  no text to give.
+- `TransportFault`: nothing arrived (a dropped connection, 429, 5xx, broken JSON, an empty text).
+  The same payload is sent again; never cached.
+- `RequestRefused`: the server will not take this request, but may take others. Neither sent again
+  nor cached.
+- `BackendError`: nobody will get an answer.
 """
 
 from __future__ import annotations
@@ -23,18 +30,34 @@ class BackendError(IkusiError):
     """A backend cannot be used at all: wrong address, model or key, or it stays down."""
 
 
+class RequestRefused(BackendError):
+    """This request gets no answer, however often it is sent; others may.
+
+    Args:
+        reason: short, such as `refused-400`.
+        detail: one line for people: who refused, and what they said.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
 class TransportFault(Exception):
     """An answer did not arrive; the same request may be sent again.
 
     Args:
         reason: short, such as `status-429` or `connection-dropped`.
         retry_after: seconds that the server asked to wait, if it did.
+        detail: what exactly, on one line for people.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, retry_after: float | None = None, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.retry_after = retry_after
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +128,11 @@ class Answer:
     """`length`: it was cut at `max_tokens`."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    problem: str = ""
+    """Why there is no text, where the backend itself knows that it has none: a short name such as
+    `memory-missing`. `text` is then empty and `finish` is `other`."""
+    detail: str = ""
+    """What the problem is about, for people."""
 
 
 @runtime_checkable
@@ -122,7 +150,8 @@ class Backend(Protocol):
 
         Raises:
             TransportFault: no answer arrived; try again.
-            BackendError: none will.
+            RequestRefused: none will for this request.
+            BackendError: none will for any.
         """
         ...
 

@@ -49,6 +49,8 @@ class Update:
     total: float | None
     """None when it is not known how much there is."""
     ended: bool = False
+    note: str = ""
+    """What else is to be said at the moment, such as `1.2k tokens/s`."""
 
 
 Sink = Callable[[Update], None]
@@ -115,28 +117,33 @@ def track(label: str, total: float | None = None) -> Iterator[Callable[..., None
     Args:
         label: what is done.
         total: how much there is to do, in any unit; None when unknown.
+
+    The body may give a `note` beside the amount: a function that returns what else to show, called
+    only when something is shown.
     """
     key = uuid.uuid4().hex
     done = 0.0
     last = -_UPDATE_SECONDS
     lock = threading.Lock()
+    said = ""
 
-    def advance(amount: float = 1) -> None:
-        nonlocal done, last
+    def advance(amount: float = 1, note: Callable[[], str] | None = None) -> None:
+        nonlocal done, last, said
         with lock:
             done += amount
             now = time.monotonic()
             if now - last < _UPDATE_SECONDS:
                 return
             last = now
-            update = Update(key, label, done, total)
+            said = note() if note else ""
+            update = Update(key, label, done, total, note=said)
         _send(update)
 
     _send(Update(key, label, 0, total))
     try:
         yield advance
     finally:
-        _send(Update(key, label, done, total, ended=True))
+        _send(Update(key, label, done, total, ended=True, note=said))
 
 
 def show(update: Update) -> None:
@@ -193,7 +200,8 @@ class Progress:
             self._bars.start()
         if update.key not in self._tasks:
             self._tasks[update.key] = self._bars.add_task(update.label, total=update.total)
-        self._bars.update(self._tasks[update.key], completed=update.done)
+        shown = f"{update.label} ({update.note})" if update.note else update.label
+        self._bars.update(self._tasks[update.key], completed=update.done, description=shown)
         if update.ended:
             task = self._tasks.pop(update.key)
             if self._tasks:  # a study has more steps than a screen has lines
@@ -233,6 +241,8 @@ def describe(update: Update, seconds: float) -> str:
         line += f" of {update.total:.6g} ({update.done / update.total:.0%})"
     if rate:
         line += f", {rate:.3g}/s"
+    if update.note:
+        line += f", {update.note}"
     if update.ended:
         line += f", took {_clock(seconds)}"
     elif update.total and rate:
