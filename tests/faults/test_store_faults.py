@@ -364,7 +364,7 @@ def takeovers(folder: Path) -> None:
                 except FileExistsError:
                     pid = int(inside.read_text() or "0")
                     # The marker of a dead holder is no rival.
-                    if not pid or lease_module._started(pid) not in (None, "ended"):
+                    if not pid or lease_module.started_at(pid) not in (None, "ended"):
                         os._exit(3)
                     inside.unlink()
                     descriptor = os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY)

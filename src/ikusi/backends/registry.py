@@ -12,4 +12,14 @@ async def open_backend(settings: EndpointSettings | Seq2SeqSettings | MemorySett
     Raises:
         BackendError: it cannot be used; says in one line why.
     """
-    raise NotImplementedError
+    if isinstance(settings, EndpointSettings):
+        from ikusi.backends.endpoint import Endpoint
+
+        return await Endpoint.open(settings)
+    if isinstance(settings, Seq2SeqSettings):
+        from ikusi.backends.seq2seq import Seq2Seq
+
+        return await Seq2Seq.open(settings)
+    from ikusi.backends.memory import Memory
+
+    return Memory.open(settings)

@@ -217,7 +217,7 @@ class Lease:
         return {
             "token": self._token,
             "pid": pid,
-            "started": _started(pid),
+            "started": started_at(pid),
             "machine": _machine(),
             "host": platform.node(),
             "inputs": self._inputs,
@@ -288,7 +288,7 @@ def _is_live(folder: Path, number: int) -> bool:
     if about and about.get("machine") == _machine():
         if about["pid"] == os.getpid() and about["token"] not in _held_here:
             return False
-        alive = _is_running(about["pid"], about["started"])
+        alive = is_running(about["pid"], about["started"])
         if alive is not None:
             return alive
     return _clock(folder) - beat < STALE_SECONDS
@@ -318,7 +318,7 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _started(pid: int) -> str | None:
+def started_at(pid: int) -> str | None:
     """Return when a process began, in the kernel's ticks; None where that cannot be known."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
@@ -328,11 +328,11 @@ def _started(pid: int) -> str | None:
     return "ended" if fields[0] in "ZX" else fields[19]
 
 
-def _is_running(pid: int, started: str | None) -> bool | None:
+def is_running(pid: int, started: str | None) -> bool | None:
     """Return whether the process runs; None when it may be another one of the same number."""
     if os.name == "nt":  # os.kill would end it
         return None
-    now = _started(pid)
+    now = started_at(pid)
     if started is not None and now is not None:
         # The start tells apart two processes that had the same number. While it lives it holds,
         # also when the machine slept for an hour and no heartbeat came.

@@ -1,0 +1,413 @@
+"""A model behind an OpenAI-compatible chat server.
+
+Place: settings -> [endpoint] -> run. Contract: what comes back is read strictly. A page of HTML,
+half a JSON text, no choice, no content: each is a `TransportFault` with a name, never an answer.
+
+    {kind: endpoint, url: "http://localhost:8000/v1", model: HiTZ/Latxa-Llama-3.1-70B-Instruct}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from ikusi.backends.base import (
+    Answer,
+    BackendError,
+    Capabilities,
+    Finish,
+    Request,
+    RequestRefused,
+    TransportFault,
+)
+from ikusi.backends.managed import Server
+from ikusi.backends.settings import EndpointSettings
+from ikusi.core.artifact import hash_data
+from ikusi.core.errors import first_line, suggest
+from ikusi.core.types import Text, Turn
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_CONNECT_SECONDS = 30.0
+_BODY_BYTES = 64 << 20  # far above any answer: what is longer is a file, and no answer
+_ABOUT_THE_REQUEST = (400, 413, 422)
+"""Statuses by which servers refuse one request, such as one that is too long."""
+_TRY_AGAIN = (408, 409, 425, 429)
+_LOST = ("connection-refused", "connection-dropped")
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"GIF8": "gif",
+    b"BM": "bmp",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """Answers by a chat server; see `open`."""
+
+    def __init__(self, settings: EndpointSettings, url: str, server: Server | None = None) -> None:
+        """Prepare to ask the server at `url`; `open` also looks whether it is there.
+
+        Args:
+            settings: of the backend.
+            url: address of the API, which may change when `server` starts again.
+            server: the launched server, if it is one of ours; released with the backend.
+
+        Raises:
+            BackendError: the key's environment variable is not set.
+        """
+        self.name = settings.model
+        self.revision = _revision(settings, "")
+        self.capabilities = Capabilities(chat=True, images=settings.images, score=settings.score)
+        self._settings = settings
+        self._url = url
+        self._server = server
+        self._headers = {**settings.headers, **_authorisation(settings)}
+        self._models: tuple[str, ...] = ()
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    async def open(cls, settings: EndpointSettings) -> Self:
+        """Return a backend whose server was seen to answer, launched first where the settings say.
+
+        Raises:
+            BackendError: it does not answer, refuses the key, or cannot be launched.
+        """
+        server = None
+        if settings.launch is not None:
+            server = Server(settings)
+            await server.acquire()
+        try:
+            url = await server.ready() if server else str(settings.url)
+            endpoint = cls(settings, url, server)
+        except BaseException:
+            if server is not None:
+                await server.release()
+            raise
+        try:
+            await endpoint._look()
+        except BaseException:
+            await endpoint.close()
+            raise
+        return endpoint
+
+    async def complete(self, request: Request) -> Answer:
+        """Answer a request.
+
+        Raises:
+            TransportFault: no answer arrived; try again.
+            RequestRefused: the server will not take this one, or it cannot be sent.
+            BackendError: wrong address, model or key, or a launched server that stays down.
+        """
+        return parse_completion(
+            await self._post("chat/completions", self._payload(request)), request
+        )
+
+    async def close(self) -> None:
+        """Close the connections; the last user of a launched server stops it."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        server, self._server = self._server, None
+        if server is not None:
+            await server.release()
+
+    def _payload(self, request: Request) -> dict[str, Any]:
+        if request.images and not self.capabilities.images:
+            raise BackendError(
+                f"{self.name}: is sent pictures, but the settings say that it sees none. "
+                "Set `images: true` if it does."
+            )
+        payload: dict[str, Any] = {
+            "model": self._settings.model,
+            "messages": [_message(turn, request.images) for turn in request.turns],
+            "temperature": request.temperature,
+        }
+        if request.max_tokens is not None:
+            payload["max_tokens"] = request.max_tokens
+        if request.temperature > 0:
+            payload["seed"] = request.sample
+        payload |= {**self._settings.extra, **request.extra}
+        return {key: value for key, value in payload.items() if value is not None}
+
+    async def _post(self, path: str, payload: dict[str, Any]) -> Any:
+        """Send JSON and return the JSON that comes back."""
+        # ASCII escapes: a lone surrogate cannot be sent as UTF-8, but as an escape it can.
+        body = json.dumps(payload).encode("ascii")
+        headers = {"Content-Type": "application/json"}
+        try:
+            status, answer, wait = await self._send("POST", path, headers, body)
+        except TransportFault as fault:
+            if self._server is not None and fault.reason in _LOST:
+                # Wait here, so that nobody's tries are used up while it loads the model again.
+                self._url = await self._server.ready()
+            raise
+        if status == 200:
+            return _read_json(answer)
+        said = _said(answer)
+        if status in _TRY_AGAIN or status >= 500:
+            raise TransportFault(f"status-{status}", wait, said)
+        if status in _ABOUT_THE_REQUEST:
+            raise RequestRefused(
+                f"refused-{status}", f"{self._url}: refused the request ({status}: {said})."
+            )
+        raise self._refusal(status, said)
+
+    async def _look(self) -> None:
+        """Ask which models there are: it tells whether the server is there, and the revision."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                status, body, _ = await self._send("GET", "models", {}, None)
+        except TimeoutError:  # busy, perhaps; whoever asks will see
+            return
+        except TransportFault as fault:
+            if fault.reason == "timeout":
+                return
+            raise BackendError(
+                f"{self._url}: no server answers there ({fault.detail or fault.reason}). "
+                "Start it, correct `url`, or let ikusi `launch` one."
+            ) from None
+        if status in (401, 403):
+            raise self._refusal(status, _said(body))
+        try:
+            models = {entry["id"]: entry for entry in json.loads(body)["data"]}
+        except (ValueError, TypeError, KeyError):
+            return  # not every server has such a list
+        self._models = tuple(str(name) for name in models)
+        root = models.get(self._settings.model, {}).get("root")
+        if isinstance(root, str) and root != self._settings.model:
+            self.revision = _revision(self._settings, root)
+
+    def _refusal(self, status: int, said: str) -> BackendError:
+        told = f"{self._url}: answered {status} ({said})."
+        if status in (401, 403):
+            variable = self._settings.api_key_env
+            hint = (
+                f"Check the key in the environment variable {variable}."
+                if variable
+                else "Set `api_key_env` to the name of an environment variable with the key."
+            )
+        elif status == 404 and self._models and self._settings.model not in self._models:
+            hint = f"There is no model {self._settings.model!r}. "
+            hint += suggest(self._settings.model, self._models)
+        elif status == 404:
+            hint = "Check `model`, and that `url` ends in /v1 where the server wants that."
+        elif 300 <= status < 400:
+            hint = "It sends us elsewhere: set `url` to the address that it really has."
+        else:
+            hint = "Check `url` and the settings."
+        return BackendError(f"{told} {hint}")
+
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, bytes, float | None]:
+        """Return the status, the body, and the seconds of a Retry-After."""
+        import aiohttp
+
+        try:
+            async with self._session_here().request(
+                method, f"{self._url}/{path}", data=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await _read_body(response)
+                return response.status, content, _retry_after(response.headers.get("Retry-After"))
+        except TimeoutError:
+            seconds = self._settings.timeout
+            raise TransportFault("timeout", detail=f"nothing came in {seconds:g} s") from None
+        except aiohttp.InvalidURL:
+            raise BackendError(f"{self._url}: is no address. Correct `url`.") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise BackendError(
+                f"{self._url}: its certificate cannot be trusted ({first_line(error)}). Correct "
+                "`url`, or let SSL_CERT_FILE name the certificates to trust."
+            ) from None
+        except aiohttp.ClientConnectorError as error:
+            raise TransportFault("connection-refused", detail=first_line(error)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportFault("connection-dropped", detail=first_line(error)) from None
+
+    def _session_here(self) -> aiohttp.ClientSession:
+        """Return the session of the running loop: one backend may be used by several, in turn."""
+        import aiohttp
+
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            # A proxy of the environment is for the world outside, not for a server beside us.
+            local = any(name in self._url for name in ("//localhost", "//127.", "//[::1]"))
+            timeout = aiohttp.ClientTimeout(
+                total=self._settings.timeout, sock_connect=_CONNECT_SECONDS
+            )
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),  # `run` decides how many there are
+                timeout=timeout,
+                headers=self._headers,
+                trust_env=not local,
+            )
+            self._loop = loop
+        return self._session
+
+
+def parse_completion(data: Any, request: Request) -> Answer:
+    """Return the answer that a chat completion holds.
+
+    Args:
+        data: what the server sent, as plain data.
+        request: what was asked.
+
+    Raises:
+        TransportFault: it is no completion, or has no text.
+    """
+    if not isinstance(data, Mapping):
+        raise TransportFault("wrong-type", detail=f"a {type(data).__name__} and no object")
+    if data.get("error"):
+        raise TransportFault("error-in-body", detail=_said(json.dumps(data).encode()))
+    choices = data.get("choices")
+    if not isinstance(choices, list):
+        raise TransportFault("wrong-type", detail="no list of choices")
+    if not choices:
+        raise TransportFault("empty-choices")
+    choice = choices[0]
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(message, Mapping):
+        raise TransportFault("wrong-type", detail="a choice without a message")
+    finish: Finish = "other"
+    if choice.get("finish_reason") in ("stop", "length"):
+        finish = choice["finish_reason"]
+    text = _text_of(message.get("content"))
+    # A model that thinks until its tokens are used up would do so again: that is its answer.
+    thought = any(message.get(key) for key in ("reasoning_content", "reasoning"))
+    if not text.strip() and not (thought and finish == "length"):
+        reason = "no-content" if message.get("content") is None else "empty-content"
+        raise TransportFault(reason, detail=f"finish_reason {choice.get('finish_reason')!r}"[:80])
+    usage = data.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
+    return Answer(
+        request.id,
+        text,
+        finish,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+    )
+
+
+def _text_of(content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
+        texts = [part.get("text") for part in content if part.get("type") == "text"]
+        if all(isinstance(text, str) for text in texts):
+            return "".join(map(str, texts))
+    raise TransportFault("wrong-type", detail=f"a content that is a {type(content).__name__}")
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _message(turn: Turn, images: tuple[bytes, ...]) -> dict[str, Any]:
+    if all(isinstance(part, Text) for part in turn.parts):
+        return {"role": turn.role, "content": turn.text}
+    parts: list[dict[str, Any]] = []
+    for part in turn.parts:
+        if isinstance(part, Text):
+            parts.append({"type": "text", "text": part.text})
+        elif not 0 <= part.index < len(images):
+            raise RequestRefused(
+                "image-missing", f"picture {part.index} of a request that has {len(images)}."
+            )
+        else:
+            uri = _data_uri(images[part.index])
+            parts.append({"type": "image_url", "image_url": {"url": uri}})
+    return {"role": turn.role, "content": parts}
+
+
+def _data_uri(image: bytes) -> str:
+    kind = next((kind for start, kind in _SIGNATURES.items() if image.startswith(start)), None)
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        kind = "webp"
+    if kind is None:
+        raise RequestRefused("image-format", "a picture that is no PNG, JPEG, GIF, BMP or WebP.")
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > _BODY_BYTES:
+            raise TransportFault("body-too-long", detail=f"over {_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _read_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        start = body[:100].lstrip()
+        reason = "html" if start.startswith(b"<") else "broken-json"
+        raise TransportFault(reason, detail=repr(start[:60].decode("utf-8", "replace"))) from None
+
+
+def _said(body: bytes) -> str:
+    """Return what an error's body says, on one line."""
+    text = body.decode("utf-8", "replace")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if isinstance(data, Mapping):
+        error = data.get("error", data)
+        for key in ("message", "detail", "error"):
+            if isinstance(error, Mapping) and isinstance(error.get(key), str):
+                text = error[key]
+        if isinstance(error, str):
+            text = error
+    line = " ".join(text.split()).rstrip(".")
+    return line[:200] or "no word why"
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds of a Retry-After header, which is a number or a date."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _authorisation(settings: EndpointSettings) -> dict[str, str]:
+    if settings.api_key_env is None:
+        return {}
+    key = os.environ.get(settings.api_key_env, "").strip()
+    if not key:
+        raise BackendError(
+            f"{settings.model}: the environment variable {settings.api_key_env} is not set. "
+            "Put the server's key into it."
+        )
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _revision(settings: EndpointSettings, root: str) -> str:
+    revision = f"endpoint {settings.model}"
+    if settings.revision or root:
+        revision += f" @ {settings.revision or root}"
+    if settings.extra:
+        revision += f" with {hash_data(settings.extra)[:16]}"
+    return revision
