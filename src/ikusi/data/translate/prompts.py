@@ -54,12 +54,12 @@ def system_prompt(prompt: Prompt, source: Pack, target: Pack, fault: Fault | Non
 
 
 def examples(source: Pack, target: Pack) -> list[Turn]:
-    """Return the target pack's examples of translating from `source`, as a conversation."""
+    """Return the examples that both packs have, as a conversation."""
     turns: list[Turn] = []
-    for example in target.translation.examples:
-        if source.code in example and target.code in example:
-            turns.append(user(write_tagged([("user1", example[source.code])])))
-            turns.append(assistant(write_tagged([("user1", example[target.code])])))
+    for name, text in target.translation.examples.items():
+        if name in source.translation.examples:
+            turns.append(user(write_tagged([("user1", source.translation.examples[name])])))
+            turns.append(assistant(write_tagged([("user1", text)])))
     return turns
 
 
