@@ -1,7 +1,7 @@
 """`ikusi translate`: records into another language, or what a quality threshold is worth.
 
-    ikusi translate cc3m --to eu --backend seq2seq backend.model=HiTZ/mt-hitz-en-eu
-    ikusi translate --calibrate sample.tsv --settings translate.yaml
+ikusi translate cc3m --to eu --backend seq2seq backend.model=HiTZ/mt-hitz-en-eu
+ikusi translate --calibrate sample.tsv --settings translate.yaml
 """
 
 from __future__ import annotations

@@ -115,9 +115,7 @@ class Hop:
     def checker(self, source: str) -> Checker:
         """Return who judges translations from a language."""
         if source not in self.checkers:
-            self.checkers[source] = Checker(
-                load_pack(source), self.target, self._settings.verify
-            )
+            self.checkers[source] = Checker(load_pack(source), self.target, self._settings.verify)
         return self.checkers[source]
 
     async def translate(
@@ -176,7 +174,9 @@ class Hop:
 
         Options come first where they are not in one request with their question: it holds them.
         """
-        wanted = [number for number, piece in enumerate(plan.pieces) if self._has_words(plan, piece)]
+        wanted = [
+            number for number, piece in enumerate(plan.pieces) if self._has_words(plan, piece)
+        ]
         if not wanted:
             return []
         options = [number for number in wanted if plan.pieces[number].role == "option"]
@@ -202,9 +202,7 @@ class Hop:
         if piece.is_written:
             return True
         options = () if piece.role == "option" else plan.options
-        bare = without_placeholders(
-            protect(piece.text, glossary=self._glossary, options=options)
-        )
+        bare = without_placeholders(protect(piece.text, glossary=self._glossary, options=options))
         return any(map(str.isalpha, bare))
 
     def _as_it_is(self, plan: Plan, piece: Piece, told: Mapping[str, str]) -> str:
@@ -362,10 +360,10 @@ class Hop:
         if voice.units == "sentence":
             bounds = sentences(text, job.source.script, job.source.translation.abbreviations)
         parts = [renumber(protected, start, end) for start, end in bounds]
-        answers = await asyncio.gather(
-            *(self._ask_part(job, voice, rung, part) for part in parts)
-        )
-        out, shown, bare = [], [], []
+        answers = await asyncio.gather(*(self._ask_part(job, voice, rung, part) for part in parts))
+        out: list[str] = []
+        shown: list[str] = []
+        bare: list[str] = []
         end_before = 0
         for (start, end), part, answer in zip(bounds, parts, answers, strict=True):
             if isinstance(answer, Fault):
@@ -452,5 +450,7 @@ def _disagreement(plan: Plan, texts: Sequence[str]) -> Fault | None:
                 continue
             for span in protect(piece.text, options=options).spans.values():
                 if span.kind == "option" and options[span.text] not in text:
-                    return Fault("option-mismatch", f"{options[span.text]!r} is not in the question")
+                    return Fault(
+                        "option-mismatch", f"{options[span.text]!r} is not in the question"
+                    )
     return None

@@ -62,9 +62,7 @@ class Fallen:
         return f"{way}. Last answer: {self.answer}" if self.answer else way
 
 
-def rungs(
-    voice: int, *, chat: bool, sampling: bool, describe: bool = False
-) -> tuple[Rung, ...]:
+def rungs(voice: int, *, chat: bool, sampling: bool, describe: bool = False) -> tuple[Rung, ...]:
     """Return the ways to ask one backend, the best first.
 
     Args:

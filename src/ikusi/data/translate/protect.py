@@ -29,7 +29,9 @@ _UNITS = (
     "GB|MB|kB|KB|TB|px|dpi|ppm|mph|rpm|kcal|kJ|dB|mAh|°C|°F|°|%|‰|€|£|\\$|¥"
 )
 _NUMBER = r"[0-9]++(?:[.,\u00a0\u202f'][0-9]++)*+"
-_COORDINATE = r"-?[0-9]++(?:\.[0-9]++)?+%?"  # no comma: else it would be guessed which one parts what
+_COORDINATE = (
+    r"-?[0-9]++(?:\.[0-9]++)?+%?"  # no comma: else it would be guessed which one parts what
+)
 # Quantifiers have bounds or give nothing back, so that no line takes more than linear time.
 _KINDS: Sequence[tuple[str, str]] = (
     ("code", r"```[\s\S]{0,20000}?```|``[^\n]{1,2000}?``|`[^`\n]{1,2000}`"),
@@ -45,11 +47,17 @@ _KINDS: Sequence[tuple[str, str]] = (
         r"|\\[A-Za-z]{2,30}(?:\{[^{}\n]{0,200}\}){1,4}",
     ),
     ("token", r"<\|[^|<>\n]{1,60}\|>|\[/?(?:INST|SYS|IMG|IMAGE|image|img)(?:[ _-]?[0-9]+)?\]"),
-    ("url", r"(?:https?|ftp)://[^\s<>\"'`⟦⟧]{1,2000}(?<![.,;:!?)\]}»”’…])|www\.[\w-]{1,63}"
-            r"(?:\.[\w-]{1,63}){1,8}(?:/[^\s<>\"'`⟦⟧]{0,2000}(?<![.,;:!?)\]}»”’…]))?"),
+    (
+        "url",
+        r"(?:https?|ftp)://[^\s<>\"'`⟦⟧]{1,2000}(?<![.,;:!?)\]}»”’…])|www\.[\w-]{1,63}"
+        r"(?:\.[\w-]{1,63}){1,8}(?:/[^\s<>\"'`⟦⟧]{0,2000}(?<![.,;:!?)\]}»”’…]))?",
+    ),
     ("email", r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,8}"),
-    ("markup", r"<!--[\s\S]{0,500}?-->|</?[A-Za-z][\w:.-]{0,40}(?:\s[^<>]{0,500})?/?>"
-               r"|&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"),
+    (
+        "markup",
+        r"<!--[\s\S]{0,500}?-->|</?[A-Za-z][\w:.-]{0,40}(?:\s[^<>]{0,500})?/?>"
+        r"|&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});",
+    ),
     ("box", rf"[\[(]\s?{_COORDINATE}(?:\s?[,;]\s?{_COORDINATE}){{1,31}}\s?[\])]"),
     ("template", r"\{\{?[A-Za-z_][\w.]{0,60}\}\}?|(?<![\w%])%(?:\([A-Za-z_]\w{0,60}\))?[sdif]\b"),
     (
@@ -70,6 +78,7 @@ _PATTERN = re.compile(
 _NAMES = {f"k{number}": kind for number, (kind, _) in enumerate(_KINDS)}
 # Most captions hold nothing to protect: one quick look instead of twelve rules at each letter.
 _SUSPECT = re.compile(r"[\\$`<>&{}\[\]()@%0-9⟦⟧]|://|www\.|XQ|(?m:^)[A-Z][.:]\s")
+_MARKER = r"(?:(?<![^\s(])\(?[A-Z][).:]\s{0,4}|(?m:^)\(?[0-9][).]\s{0,4})"  # of an option
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
@@ -143,7 +152,7 @@ def find_spans(
             found.append((match.start(), match.end(), _NAMES[match.lastgroup or "k0"]))
     more = [(start, end, "glossary") for start, end in glossary.find(text)]
     for option in sorted(set(options), key=lambda option: (-len(option), option)):
-        pattern = rf"(?:(?<![^\s(])\(?[A-Z][).:]\s{{0,4}}|(?m:^)\(?[0-9][).]\s{{0,4}})({re.escape(option)})(?!\w)"
+        pattern = rf"{_MARKER}({re.escape(option)})(?!\w)"
         more += [(*match.span(1), "option") for match in re.finditer(pattern, text)]
     for start, end, kind in more:
         met = [one for one in found if one[1] > start and one[0] < end]

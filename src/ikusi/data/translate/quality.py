@@ -10,6 +10,7 @@ many bad ones it would let through, on a parallel sample of the languages in que
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shlex
@@ -31,7 +32,7 @@ CHRF_SIGNATURE = "chrF++ (nc:6, nw:2, sacrebleu)"
 @cache
 def _chrf() -> Any:
     try:
-        from sacrebleu.metrics import CHRF
+        from sacrebleu.metrics.chrf import CHRF
     except ImportError:
         raise ConfigError(
             "Back-translation is compared by sacrebleu, which is not installed. "
@@ -79,10 +80,8 @@ class Scorer:
         if process is not None and process.stdin is not None and process.stdout is not None:
             if kind is not None:
                 process.kill()
-            try:
+            with contextlib.suppress(OSError):
                 process.stdin.close()
-            except OSError:
-                pass
             process.stdout.close()
             process.wait()
 

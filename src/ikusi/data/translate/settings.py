@@ -117,5 +117,3 @@ class TranslateSettings(Settings):
         if self.mode == "describe" and self.via is not None:
             raise ValueError("`describe` writes in the target language: leave out `via`")
         return self
-
-

@@ -131,9 +131,7 @@ async def translate_record(way: _Way, record: Record, tally: Counter[str]) -> Ou
     return done
 
 
-async def _compare_back(
-    way: _Way, record: Record, done: Record, tally: Counter[str]
-) -> Outcome:
+async def _compare_back(way: _Way, record: Record, done: Record, tally: Counter[str]) -> Outcome:
     assert way.make_back is not None and way.settings.quality.back_translation is not None
     made = await way.make_back(record.language).translate(done, tally)
     if isinstance(made, Fallen):
@@ -181,7 +179,10 @@ def _dropped(fallen: Fallen, record: Record, where: str) -> Drop:
 
 
 def translate_spec(
-    settings: TranslateSettings, dataset: Dataset, name: str, images: Sequence[Dataset] = (),
+    settings: TranslateSettings,
+    dataset: Dataset,
+    name: str,
+    images: Sequence[Dataset] = (),
     limit: int | None = None,
 ) -> Spec:
     """Return what `ikusi translate` makes.
@@ -329,7 +330,9 @@ class Scorers:
         judged = list(outcomes)
         for place, score in zip(places, self._scorer.score(pairs), strict=True):
             if not score >= self._comet.threshold:  # not a number is no score either
-                detail = f"{score:.4f} of {self._comet.threshold:g}: {pairs[places.index(place)][1]!r}"
+                detail = (
+                    f"{score:.4f} of {self._comet.threshold:g}: {pairs[places.index(place)][1]!r}"
+                )
                 judged[place] = Drop("quality-estimate", records[place], detail[:_MAX_DETAIL])
         return judged
 
@@ -354,10 +357,7 @@ class _Line:
         """Yield what `write_outcomes` takes."""
         number = 0
         while True:
-            if self._ahead:
-                batch = self._ahead[0][0]
-            else:
-                batch = list(islice(self._records, self.size))
+            batch = self._ahead[0][0] if self._ahead else list(islice(self._records, self.size))
             if not batch:
                 return
             done = self.work / f"part-{number:05d}.json"

@@ -1,8 +1,9 @@
 """What of a record is translated, what belongs together, and how it is put together again.
 
-Place: record -> [units] -> protect, prompts -> backend. Contract: each distinct text of a record is
-translated once, so a term that stands alone has one translation in it; an answer that is one of the
-options becomes that option's translation; pictures stay typed parts; whitespace around a text stays.
+Place: record -> [units] -> protect, prompts -> backend. Contract: each distinct text of a record
+is translated once, so a term that stands alone has one translation in it; an answer that is one of
+the options becomes that option's translation; pictures stay typed parts; whitespace around a text
+stays.
 
 A chat backend gets the texts of a conversation together, each in tags that can be read back:
 
@@ -24,9 +25,7 @@ Role = Literal["system", "user", "assistant", "option", "answer"]
 
 _LETTER = re.compile(r"\(?[A-Z]\)?[.:]?")
 _LETTERED = re.compile(r"(\(?[A-Z][).:]\s*)(\S[\s\S]*)")
-_TAGGED = re.compile(
-    r"<((?:system|user|assistant|option|answer)[0-9]{1,6})>([\s\S]*?)</\1>"
-)
+_TAGGED = re.compile(r"<((?:system|user|assistant|option|answer)[0-9]{1,6})>([\s\S]*?)</\1>")
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,8 +88,8 @@ class Checker:
             self._preamble(source, translated)
             or _quotes(source, translated)
             or self._copy(source, translated)
-            or self._length(source, translated)
             or _loop(translated, source)
+            or self._length(source, translated)
             or self._lost_numbers(source, translated)
         )
 
@@ -116,9 +116,8 @@ class Checker:
 
     def _preamble(self, source: str, translated: str) -> Fault | None:
         start = translated[:80].casefold().lstrip("*_#> \n\"'“«")
-        for preamble in self._preambles:
-            if start.startswith(preamble) and not source.casefold().startswith(preamble):
-                return Fault("preamble", repr(translated[:60]))
+        if start.startswith(self._preambles) and not source.casefold().startswith(self._preambles):
+            return Fault("preamble", repr(translated[:60]))
         # In any language: an introduction that ends in a colon, where the source has no colon.
         if source and not (":" in source or "：" in source):
             found = _INTRODUCTION.match(translated)
@@ -215,7 +214,7 @@ def _repeated(text: str) -> str | None:
     if same:
         return same[0]
     words: Sequence[str] = text.casefold().split()
-    if text and len(words) < len(text) / 25:  # a script without spaces
+    if 15 * len(words) < len(text):  # a script without spaces
         words = text
     # Of what loops, few words differ; most texts end here.
     if len(words) < _REPEATS + 1 or len(set(words)) > 0.7 * len(words):
