@@ -235,11 +235,14 @@ class Scripted:
             self.counts["cut"] += 1
             text, finish = text[: max(1, len(text) // 2)], "length"
         self.counts["answer"] += 1
+        completion = _completion(self.model, payload, text, finish)
+        if "prompt_logprobs" in payload:
+            completion["prompt_logprobs"] = _prompt_logprobs(payload)
         if self.dies_after is not None and self.counts["answer"] >= self.dies_after:
             self.dies_after = None
             self.counts["death"] += 1
             await self._die(self.dead_for)
-        return web.json_response(_completion(self.model, payload, text, finish))
+        return web.json_response(completion)
 
     def _draw(self, seed: str, names: tuple[str, ...]) -> str | None:
         shares = {name: self.faults[name] for name in names if self.faults.get(name)}
@@ -298,6 +301,23 @@ def _completion(model: str, payload: Payload, text: str, finish: str) -> dict[st
             "total_tokens": prompt + len(text.split()),
         },
     }
+
+
+def _prompt_logprobs(payload: Payload) -> list[dict[str, Any] | None]:
+    """Return what vLLM does, with a token for each letter whose logprob is minus its place.
+
+    Four tokens stand for the template before each message, also before the one to come.
+    """
+    tokens = []
+    for message in payload["messages"]:
+        tokens += [*"<<>>", *message["content"]]
+    if payload.get("add_generation_prompt", True):
+        tokens += [*"<<>>"]
+    told: list[dict[str, Any] | None] = [
+        {str(ord(token)): {"logprob": -float(place), "rank": 1, "decoded_token": token}}
+        for place, token in enumerate(tokens)
+    ]
+    return [None, *told[1:]]
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

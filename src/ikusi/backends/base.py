@@ -69,7 +69,7 @@ class Capabilities:
     images: bool = False
     """Sees the pictures of a request."""
     score: bool = False
-    """Gives the likelihood of a given text."""
+    """Gives the likelihood of a given text: it has `async score(request, text) -> Score`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,16 @@ class Answer:
     `memory-missing`. `text` is then empty and `finish` is `other`."""
     detail: str = ""
     """What the problem is about, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a given text is as the answer to a request."""
+
+    logprob: float
+    """Natural logarithm of the text's probability: the sum over its tokens."""
+    tokens: int
+    """How many tokens the text has."""
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,7 @@ from ikusi.backends.base import (
     Finish,
     Request,
     RequestRefused,
+    Score,
     TransportFault,
 )
 from ikusi.backends.managed import Server
@@ -113,6 +115,39 @@ class Endpoint:
         return parse_completion(
             await self._post("chat/completions", self._payload(request)), request
         )
+
+    async def score(self, request: Request, text: str) -> Score:
+        """Return how likely `text` is as the answer to a request.
+
+        By `prompt_logprobs`, as vLLM documents it: the likelihoods of all tokens of the prompt, of
+        which the answer is made a part; the prompt alone tells how many of them are not its own.
+
+        Raises:
+            TransportFault: no answer arrived; try again.
+            RequestRefused: the server will not take this one.
+            BackendError: the server cannot do it, or not be used at all.
+        """
+        if not self.capabilities.score:
+            raise BackendError(
+                f"{self.name}: is not said to score texts. Set `score: true` if its server gives "
+                "`prompt_logprobs`."
+            )
+        payload = self._payload(replace(request, max_tokens=1))
+        asked = await self._post("chat/completions", payload | {"prompt_logprobs": 0})
+        answered = await self._post(
+            "chat/completions",
+            payload
+            | {
+                "messages": [*payload["messages"], {"role": "assistant", "content": text}],
+                "prompt_logprobs": 0,
+                "add_generation_prompt": False,
+                "continue_final_message": True,
+            },
+        )
+        own = _prompt_logprobs(answered)[len(_prompt_logprobs(asked)) :]
+        if not own or None in own:
+            raise TransportFault("wrong-type", detail="no likelihoods of the given text")
+        return Score(sum(value for value in own if value is not None), len(own))
 
     async def close(self) -> None:
         """Close the connections; the last user of a launched server stops it."""
@@ -242,6 +277,8 @@ class Endpoint:
 
         loop = asyncio.get_running_loop()
         if self._session is None or self._loop is not loop:
+            if self._session is not None:
+                self._session.detach()  # its loop has ended, and its connections with it
             # A proxy of the environment is for the world outside, not for a server beside us.
             local = any(name in self._url for name in ("//localhost", "//127.", "//[::1]"))
             timeout = aiohttp.ClientTimeout(
@@ -298,6 +335,22 @@ def parse_completion(data: Any, request: Request) -> Answer:
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
     )
+
+
+def _prompt_logprobs(data: Any) -> list[float | None]:
+    """Return the likelihood of every token of the prompt; the first one has none."""
+    tokens = data.get("prompt_logprobs") if isinstance(data, Mapping) else None
+    if not isinstance(tokens, list):
+        raise BackendError(
+            "The server gives no `prompt_logprobs`, so it cannot score texts. Set `score: false`."
+        )
+    found: list[float | None] = []
+    for token in tokens:
+        # Token -> its likelihood; asked for 0 others, the server names the prompt's own alone.
+        told = next(iter(token.values()), None) if isinstance(token, Mapping) else None
+        value = told.get("logprob") if isinstance(told, Mapping) else None
+        found.append(float(value) if isinstance(value, int | float) else None)
+    return found
 
 
 def _text_of(content: Any) -> str:

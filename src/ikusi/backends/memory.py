@@ -174,7 +174,7 @@ class Memory:
             return Found(text)
         problem: Found | None = None
         self._lookups = 0
-        for variant, restore in _variants(core):
+        for variant, restore, mark in _variants(core):
             self._depth = 0
             try:
                 found = self._look_up(variant, context)
@@ -183,7 +183,7 @@ class Memory:
             if not found.problem:
                 start = len(text) - len(text.lstrip())
                 end = len(text.rstrip())
-                return Found(text[:start] + restore(found.text) + text[end:])
+                return Found(text[:start] + restore(found.text) + mark + text[end:])
             if found.problem == "memory-ambiguous":
                 return found
             problem = problem or found
@@ -272,8 +272,8 @@ def _only(text: str, targets: list[str]) -> Found:
     return Found("", "memory-ambiguous", f"{_shown(text)} has {len(targets)}: {shown}")
 
 
-def _variants(text: str) -> Iterator[tuple[str, Callable[[str], str]]]:
-    """Yield what to look up for `text`, and how the translation gets back what was taken away."""
+def _variants(text: str) -> Iterator[tuple[str, Callable[[str], str], str]]:
+    """Yield what to look up for `text`, and what the translation gets: letters, punctuation."""
     bare = text
     while bare and unicodedata.category(bare[-1]) == "Po":
         bare = bare[:-1]
@@ -281,14 +281,21 @@ def _variants(text: str) -> Iterator[tuple[str, Callable[[str], str]]]:
     if bare.strip() and bare != text:
         ends.append((bare, text[len(bare) :]))
     for body, end in ends:
-        yield body, lambda found, end=end: found + end  # type: ignore[misc]  # bound by default
+        yield body, _as_it_is, end
     for body, end in ends:
-        small = body[0].lower() + body[1:]
-        if small != body:
-            yield small, lambda found, end=end: found[:1].title() + found[1:] + end  # type: ignore[misc]
+        if body[0] != body[0].lower():
+            yield body[0].lower() + body[1:], _with_capital, end
     for body, end in ends:
         if sum(map(str.isalpha, body)) > 1 and body.isupper():
-            yield body.lower(), lambda found, end=end: found.upper() + end  # type: ignore[misc]
+            yield body.lower(), str.upper, end
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _with_capital(text: str) -> str:
+    return text[:1].title() + text[1:]
 
 
 def _read_rows(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
