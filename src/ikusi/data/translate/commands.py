@@ -85,6 +85,8 @@ def translate(
 ) -> None:
     """Translate records, or show what thresholds do; see `ikusi translate --help`."""
     log.setup()
+    if calibrate is not None and name is not None:  # nothing is named then: it is an override
+        name, overrides = None, [name, *overrides]
     settings = read_settings(settings_file, to, backend, overrides)
     opened = Store(store)
     if calibrate is not None:
