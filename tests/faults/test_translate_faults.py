@@ -15,6 +15,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.backends.scripted import Payload, Scripted
+from tests.backends.scripted import last_text as last_of
+from tests.data.translate.fakes import record, shift
+from tests.data.translate.test_step import TALKS, make, outcomes, settings_for
 
 from ikusi.core.config import dump_yaml
 from ikusi.core.records import read_records, write_records
@@ -22,10 +26,6 @@ from ikusi.core.store import Spec, Store
 from ikusi.core.types import Record
 from ikusi.data.steps import read_drops
 from ikusi.data.translate.step import build
-from tests.backends.scripted import Payload, Scripted
-from tests.backends.scripted import last_text as last_of
-from tests.data.translate.fakes import record, shift
-from tests.data.translate.test_step import TALKS, make, outcomes, settings_for
 
 SEED = int(os.environ.get("IKUSI_SEED", "0"))
 TRANSPORT = ("drop", "status-429", "status-500", "html", "truncated-json", "empty-choices",
@@ -107,6 +107,7 @@ STRANGE = [
 def test_strange_texts_end_as_records_or_drops(tmp_path: Path) -> None:
     with Scripted(answer) as server:
         settings = settings_for(server)
+
         class Strange:
             """Records that no file could hold."""
 
@@ -132,9 +133,7 @@ def test_strange_texts_end_as_records_or_drops(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    talks = [
-        record(f"What is number {n}?", f"A dog, {n}.", id=f"r{n:03d}") for n in range(150)
-    ]
+    talks = [record(f"What is number {n}?", f"A dog, {n}.", id=f"r{n:03d}") for n in range(150)]
     write_records(tmp_path / "talks.parquet", talks)
     rng = random.Random(SEED)
     with Scripted(answer, latency=0.02) as server:

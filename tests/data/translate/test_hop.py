@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from tests.data.translate.fakes import Fake, last_text, record, shift, texts_of, voice
 
 from ikusi.backends.base import Answer, Request
 from ikusi.core.types import Record
@@ -18,7 +19,6 @@ from ikusi.data.translate.ladder import Fallen
 from ikusi.data.translate.protect import Glossary
 from ikusi.data.translate.settings import TranslateSettings
 from ikusi.data.translate.voices import Units
-from tests.data.translate.fakes import Fake, last_text, record, shift, texts_of, voice
 
 TALK = ("What is it?", "It is a dog.", "Where is it?", "It is at https://a.org.")
 

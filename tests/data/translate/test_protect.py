@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -43,15 +42,13 @@ TEXTS = st.one_of(st.text(max_size=80), st.lists(PIECES, max_size=14).map("".joi
 GLOSSARY = Glossary({"Ana Etxe": "", "dog": "", "a": ""})
 
 
-@given(TEXTS, st.sampled_from(STYLES), st.lists(PIECES, max_size=3), st.integers(1, 50))
-@example("XQ1 5 km", "words", [], 1)
-@example("<b>5.5</b>7", "words", [], 1)
-@example("A) ⟦1⟧", "brackets", ["⟦1"], 1)
-@example("`A) dog ⟦1⟧`", "brackets", ["dog"], 1)
-def test_protect_then_restore_is_the_identity(
-    text: str, style: Style, options: list[str], first: int
-) -> None:
-    protected = protect(text, style, glossary=GLOSSARY, options=options, first=first)
+@given(TEXTS, st.sampled_from(STYLES), st.lists(PIECES, max_size=3))
+@example("XQ1 5 km", "words", [])
+@example("<b>5.5</b>7", "words", [])
+@example("A) ⟦1⟧", "brackets", ["⟦1"])
+@example("`A) dog ⟦1⟧`", "brackets", ["dog"])
+def test_protect_then_restore_is_the_identity(text: str, style: Style, options: list[str]) -> None:
+    protected = protect(text, style, glossary=GLOSSARY, options=options)
     assert restore(protected, protected.text) == text
 
 
@@ -62,12 +59,19 @@ def test_placeholders_are_the_only_ones_in_the_text(text: str, style: Style) -> 
     assert found == sorted(protected.spans)
 
 
-@given(TEXTS, st.sampled_from(STYLES))
-def test_a_stretch_counts_its_placeholders_from_one(text: str, style: Style) -> None:
-    protected = protect(text, style, first=7)
-    again = renumber(protected, 0, len(protected.text))
-    assert sorted(again.spans) == list(range(1, len(protected.spans) + 1))
+@given(TEXTS, st.sampled_from(STYLES), st.integers(1, 50))
+def test_placeholders_can_be_counted_from_any_number(text: str, style: Style, first: int) -> None:
+    protected = protect(text, style)
+    again = renumber(protected, 0, len(protected.text), first)
+    assert sorted(again.spans) == list(range(first, first + len(protected.spans)))
     assert restore(again, again.text) == text
+
+
+def test_a_stretch_counts_its_own_placeholders() -> None:
+    protected = protect("Go 3.5 km. See `x` and `y`.")
+    stretch = renumber(protected, protected.text.index("See"), len(protected.text))
+    assert stretch.text == "See ⟦1⟧ and ⟦2⟧."
+    assert [span.text for span in stretch.spans.values()] == ["`x`", "`y`"]
 
 
 @pytest.mark.parametrize("style", STYLES)

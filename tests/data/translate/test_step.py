@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.backends.scripted import Payload, Scripted
+from tests.backends.scripted import last_text as last_of
+from tests.data.translate.fakes import record, shift, texts_of, write_lines
 
 from ikusi.__main__ import run as run_command
 from ikusi.core.artifact import Artifact
@@ -23,9 +26,6 @@ from ikusi.data.steps import read_drops
 from ikusi.data.translate.quality import Scorer, chrf, judge_thresholds, read_pairs
 from ikusi.data.translate.settings import TranslateSettings
 from ikusi.data.translate.step import build, join_licences, translate_spec
-from tests.backends.scripted import Payload, Scripted
-from tests.backends.scripted import last_text as last_of
-from tests.data.translate.fakes import record, shift, texts_of, write_lines
 
 TALKS = [
     record(
@@ -47,9 +47,7 @@ def settings_for(server: Scripted, **more: Any) -> TranslateSettings:
     return TranslateSettings.parse({"to": "eu", "backend": backend, **more}, "test")
 
 
-def make(
-    folder: Path, settings: TranslateSettings, records: list[Record], **more: Any
-) -> Artifact:
+def make(folder: Path, settings: TranslateSettings, records: list[Record], **more: Any) -> Artifact:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "source.parquet"
     write_records(path, records)
@@ -335,7 +333,9 @@ def ikusi(*arguments: str, fails: bool = False) -> str:
 
 
 def test_the_verb_with_a_memory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ikusi("translate", "talks.parquet", "backend.path=names.tsv", "--to", "eu", "--backend", "memory")
+    ikusi(
+        "translate", "talks.parquet", "backend.path=names.tsv", "--to", "eu", "--backend", "memory"
+    )
     shown = capsys.readouterr().out
     assert "runs/data/talks-eu: 1 of 2 records translated" in shown
     assert "dropped 1: memory-missing" in shown
@@ -383,30 +383,26 @@ def test_calibrating(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "quality.back_translation.backend" in line
 
 
+MEMORY = ("--to", "eu", "--backend", "memory")
+PATH = "backend.path=names.tsv"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["talks.parquet", "--backend", "memory"], "--to eu"),
         (["talks.parquet", "--to", "eu"], "--backend"),
         (["talks.parquet", "--to", "eu", "--backend", "memori"], "memory"),
-        (["talks.parquet", "backend.path=none.tsv", "--to", "eu", "--backend", "memory"], "none.tsv"),
-        (["talks.parquet", "backend.path=names.tsv", "--to", "xx", "--backend", "memory"], "xx"),
-        (
-            ["talks.parquet", "backend.path=names.tsv", "pivot=es", "--to", "eu", "--backend", "memory"],
-            "'via'",
-        ),
-        (["nothing", "backend.path=names.tsv", "--to", "eu", "--backend", "memory"], "nothing"),
-        (
-            ["talks.parquet", "backend.path=names.tsv", "glossary=g.tsv", "--to", "eu", "--backend", "memory"],
-            "g.tsv",
-        ),
-        (
-            ["talks.parquet", "backend.path=names.tsv", "units=conversation", "--to", "eu", "--backend", "memory"],
-            "units",
-        ),
-        (["--to", "eu", "--backend", "memory", "--calibrate", "x.tsv"], "path"),
+        (["talks.parquet", "backend.path=none.tsv", *MEMORY], "none.tsv"),
+        (["talks.parquet", PATH, "--to", "xx", "--backend", "memory"], "xx"),
+        (["talks.parquet", PATH, "pivot=es", *MEMORY], "'via'"),
+        (["nothing", PATH, *MEMORY], "nothing"),
+        (["talks.parquet", PATH, "glossary=g.tsv", *MEMORY], "g.tsv"),
+        (["talks.parquet", PATH, "units=conversation", *MEMORY], "units"),
+        ([*MEMORY, PATH], "what to translate"),
+        ([*MEMORY, "--calibrate", "x.tsv"], "path"),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_line(here: Path, arguments: list[str], message: str) -> None:
     line = ikusi("translate", *arguments, fails=True)
     assert line.startswith("ikusi: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.data.translate.fakes import record, shift
 
 from ikusi.core.types import Image, Record, Text, Turn
 from ikusi.data.translate.faults import Fault
@@ -15,7 +16,6 @@ from ikusi.data.translate.units import (
     take_apart,
     write_tagged,
 )
-from tests.data.translate.fakes import record, shift
 
 PARTS = st.lists(st.one_of(st.text(max_size=8).map(Text), st.just(Image(0))), max_size=3).map(tuple)
 TURNS = st.builds(Turn, st.sampled_from(["system", "user", "assistant"]), PARTS)

@@ -86,7 +86,7 @@ def translate(
     """Translate records, or show what thresholds do; see `ikusi translate --help`."""
     log.setup()
     if calibrate is not None and name is not None:  # nothing is named then: it is an override
-        name, overrides = None, [name, *overrides]
+        overrides = [name, *overrides]
     settings = read_settings(settings_file, to, backend, overrides)
     opened = Store(store)
     if calibrate is not None:

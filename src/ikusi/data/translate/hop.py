@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from ikusi.backends.base import Answer, Request
 from ikusi.core.types import Record, Turn, user
 from ikusi.data.translate.faults import Fault
 from ikusi.data.translate.ladder import Fallen, Rung, Tried, climb, rungs
-from ikusi.data.translate.prompts import Prompt, conversation
+from ikusi.data.translate.prompts import Prompt, conversation, opening
 from ikusi.data.translate.protect import (
     NO_GLOSSARY,
     TOKENS,
     Glossary,
     Protected,
+    Style,
     changed_spans,
     protect,
     renumber,
@@ -31,7 +32,6 @@ from ikusi.data.translate.protect import (
 from ikusi.data.translate.segment import sentences
 from ikusi.data.translate.settings import TranslateSettings
 from ikusi.data.translate.units import (
-    Piece,
     Plan,
     chunk,
     read_tagged,
@@ -74,6 +74,24 @@ class _Job:
     checker: Checker | None
     images: tuple[bytes, ...]
     tally: Counter[str]
+    glossary: Glossary
+    protected: dict[tuple[int, Style], Protected] = field(default_factory=dict)
+
+    def protect(self, number: int, style: Style = "brackets") -> Protected:
+        """Return a piece with placeholders, counted from 1; made once."""
+        found = self.protected.get((number, style))
+        if found is None:
+            piece = self.plan.pieces[number]
+            options = () if piece.role == "option" else self.plan.options
+            found = protect(piece.text, style, glossary=self.glossary, options=options)
+            self.protected[number, style] = found
+        return found
+
+    def prepare(self, number: int, voice: Voice) -> Protected:
+        """Return a piece as a backend is given it: whoever looks texts up gets all of it."""
+        if voice.units == "text":
+            return Protected(self.plan.pieces[number].text, {}, voice.style)
+        return self.protect(number, voice.style)
 
 
 class Hop:
@@ -102,6 +120,8 @@ class Hop:
         self._settings = settings
         self._glossary = glossary
         self._verify = verify
+        self._sources: dict[str, Pack] = {}
+        self._openings: dict[tuple[str, Prompt], tuple[Turn, ...]] = {}
         self.checkers: dict[str, Checker] = {}
         self._describes = settings.mode == "describe" and verify
         self._ladder = [
@@ -133,10 +153,13 @@ class Hop:
         if long > self._settings.max_text:
             detail = f"a text of {long} characters; `max_text` is {self._settings.max_text}"
             return Fallen((Fault("too-long", detail),))
+        if record.language not in self._sources:
+            self._sources[record.language] = load_pack(record.language)
+        source = self._sources[record.language]
         checker = self.checker(record.language) if self._verify else None
-        job = _Job(plan, load_pack(record.language), checker, images, tally)
+        job = _Job(plan, source, checker, images, tally, self._glossary)
         done: dict[int, Done] = {}
-        for stage in self._stages(plan):
+        for stage in self._stages(job):
             context: tuple[str, str] | None = None
             fallen = None
             if self.voices[0].chat:
@@ -159,8 +182,8 @@ class Hop:
                 return fallen
         told = _options(plan, done)
         texts = [
-            done[number].text if number in done else self._as_it_is(plan, piece, told)
-            for number, piece in enumerate(plan.pieces)
+            done[number].text if number in done else _as_it_is(job.protect(number), told)
+            for number in range(len(plan.pieces))
         ]
         fault = _disagreement(plan, texts) if self._verify else None
         if fault is not None:
@@ -169,13 +192,16 @@ class Hop:
         used = sorted({one.voice for one in done.values()}) or [0]
         return Translated(plan.rebuild(texts), tuple(self.voices[number] for number in used))
 
-    def _stages(self, plan: Plan) -> list[list[list[int]]]:
+    def _stages(self, job: _Job) -> list[list[list[int]]]:
         """Return the groups of pieces that are translated together; a stage needs those before.
 
         Options come first where they are not in one request with their question: it holds them.
         """
+        plan = job.plan
         wanted = [
-            number for number, piece in enumerate(plan.pieces) if self._has_words(plan, piece)
+            number
+            for number, piece in enumerate(plan.pieces)
+            if piece.is_written or _has_words(job.protect(number))
         ]
         if not wanted:
             return []
@@ -190,28 +216,6 @@ class Hop:
             parts = list(chunk([plan.pieces[number] for number in wanted], limit))
         return [[[wanted[index] for index in part] for part in parts]]
 
-    def _protected(self, plan: Plan, piece: Piece, voice: Voice, first: int = 1) -> Protected:
-        if voice.units == "text":
-            return Protected(piece.text, {}, voice.style)
-        options = () if piece.role == "option" else plan.options
-        return protect(
-            piece.text, voice.style, glossary=self._glossary, options=options, first=first
-        )
-
-    def _has_words(self, plan: Plan, piece: Piece) -> bool:
-        if piece.is_written:
-            return True
-        options = () if piece.role == "option" else plan.options
-        bare = without_placeholders(protect(piece.text, glossary=self._glossary, options=options))
-        return any(map(str.isalpha, bare))
-
-    def _as_it_is(self, plan: Plan, piece: Piece, told: Mapping[str, str]) -> str:
-        options = () if piece.role == "option" else plan.options
-        protected = protect(piece.text, glossary=self._glossary, options=options)
-        kept = restore(protected, protected.text, told)
-        assert isinstance(kept, str)
-        return kept
-
     def _context(
         self, plan: Plan, group: Sequence[int], done: Mapping[int, Done]
     ) -> tuple[str, str]:
@@ -223,6 +227,13 @@ class Hop:
             write_tagged(list(zip(tags, asked, strict=True))),
             write_tagged(list(zip(tags, answered, strict=True))),
         )
+
+    def _opening(self, source: Pack, prompt: Prompt, fault: Fault | None) -> tuple[Turn, ...]:
+        if fault is not None:
+            return opening(prompt, source, self.target, fault)
+        if (source.code, prompt) not in self._openings:
+            self._openings[source.code, prompt] = opening(prompt, source, self.target)
+        return self._openings[source.code, prompt]
 
     async def _climb(
         self,
@@ -262,7 +273,7 @@ class Hop:
         options: dict[str, str] = {}
         for number, one in zip(group, result, strict=True):
             piece = job.plan.pieces[number]
-            bare = without_placeholders(self._protected(job.plan, piece, voice))
+            bare = without_placeholders(job.prepare(number, voice))
             fault = checker.piece(bare, one.bare, written=piece.is_written)
             if fault is None and voice.units == "text":
                 fault = changed_spans(piece.text, one.text, self._glossary)
@@ -288,7 +299,8 @@ class Hop:
         protecteds: list[Protected] = []
         first = 1
         for number in group:
-            protecteds.append(self._protected(plan, plan.pieces[number], voice, first))
+            protected = job.prepare(number, voice)
+            protecteds.append(renumber(protected, 0, len(protected.text), first))
             first += len(protecteds[-1].spans)
         tags = _tags(plan, group)
         texts = [
@@ -298,12 +310,9 @@ class Hop:
         asked = write_tagged(list(zip(tags, texts, strict=True)))
         if read_tagged(asked, tags) != (texts, ""):
             return Tried(fault=Fault("format-source", "its texts look like the tags around them"))
-        prompt: Prompt = rung.prompt or "translate"
+        begun = self._opening(job.source, rung.prompt or "translate", before)
         shown, answered = ([context[0]], [context[1]]) if context else ([], [])
-        turns = conversation(
-            prompt, job.source, self.target, [*shown, asked], answered,
-            fault=before, images=len(job.images),
-        )  # fmt: skip
+        turns = conversation(begun, [*shown, asked], answered, len(job.images))
         written = any(plan.pieces[number].is_written for number in group)
         most = self._settings.max_tokens if written else 256 + 2 * len(asked)
         answer = await self._ask(job, voice, rung, turns=turns, most=most)
@@ -341,20 +350,20 @@ class Hop:
         result: list[Done] = []
         told = dict(told)
         for number in group:
-            piece = job.plan.pieces[number]
-            tried = await self._ask_piece(job, piece, told, rung)
+            tried = await self._ask_piece(job, number, told, rung)
             if tried.result is None:
                 return Tried(fault=tried.fault, answer=tried.answer)
             result.append(tried.result)
+            piece = job.plan.pieces[number]
             if piece.role == "option":
                 told[piece.text] = tried.result.text
         return Tried(result, answer="\n".join(one.shown for one in result))
 
     async def _ask_piece(
-        self, job: _Job, piece: Piece, told: Mapping[str, str], rung: Rung
+        self, job: _Job, number: int, told: Mapping[str, str], rung: Rung
     ) -> Tried[Done]:
         voice = self.voices[rung.voice]
-        protected = self._protected(job.plan, piece, voice)
+        protected = job.prepare(number, voice)
         text = protected.text
         bounds = [(0, len(text))]
         if voice.units == "sentence":
@@ -384,7 +393,7 @@ class Hop:
     async def _ask_part(
         self, job: _Job, voice: Voice, rung: Rung, part: Protected
     ) -> Answer | Fault:
-        if not any(map(str.isalpha, without_placeholders(part))):
+        if not _has_words(part):
             return Answer("", part.text)
         most = 128 + 2 * len(part.text)
         return await self._ask(job, voice, rung, turns=(user(part.text),), most=most)
@@ -411,6 +420,17 @@ class Hop:
 
 def _tags(plan: Plan, group: Sequence[int]) -> list[str]:
     return [f"{plan.pieces[number].role}{place}" for place, number in enumerate(group, 1)]
+
+
+def _has_words(protected: Protected) -> bool:
+    return any(map(str.isalpha, without_placeholders(protected)))
+
+
+def _as_it_is(protected: Protected, told: Mapping[str, str]) -> str:
+    """Return a text without words; where it holds options, with their translations."""
+    kept = restore(protected, protected.text, told)
+    assert isinstance(kept, str)
+    return kept
 
 
 def _options(plan: Plan, done: Mapping[int, Done]) -> dict[str, str]:

@@ -39,6 +39,16 @@ def language_name(pack: Pack) -> str:
     return f"{pack.names.en or pack.names.own} ({pack.ids.cldr})"
 
 
+def opening(
+    prompt: Prompt, source: Pack, target: Pack, fault: Fault | None = None
+) -> tuple[Turn, ...]:
+    """Return the system prompt and the examples, which do not depend on what is translated."""
+    system = Turn("system", (Text(system_prompt(prompt, source, target, fault)),))
+    # The stricter ones are another prompt: they go without examples.
+    shown = examples(source, target) if prompt in ("translate", "describe") else []
+    return (system, *shown)
+
+
 def system_prompt(prompt: Prompt, source: Pack, target: Pack, fault: Fault | None = None) -> str:
     """Return the system prompt for a pair of languages."""
     guidelines = "".join(f"- {line}\n" for line in target.translation.guidelines)
@@ -64,29 +74,17 @@ def examples(source: Pack, target: Pack) -> list[Turn]:
 
 
 def conversation(
-    prompt: Prompt,
-    source: Pack,
-    target: Pack,
-    asked: Sequence[str],
-    answered: Sequence[str],
-    *,
-    fault: Fault | None = None,
-    images: int = 0,
+    begun: Sequence[Turn], asked: Sequence[str], answered: Sequence[str], images: int = 0
 ) -> tuple[Turn, ...]:
     """Return the turns of a request.
 
     Args:
-        prompt: which system prompt.
-        source: language of the texts.
-        target: language to write.
+        begun: see `opening`.
         asked: the tagged texts so far, of which the last one is to be translated now.
         answered: the translations of all but the last.
-        fault: what was wrong with the answer before.
         images: how many pictures go with the last text.
     """
-    turns = [Turn("system", (Text(system_prompt(prompt, source, target, fault)),))]
-    if prompt in ("translate", "describe"):  # the others are another prompt: without examples
-        turns += examples(source, target)
+    turns = list(begun)
     for question, answer in zip(asked[:-1], answered, strict=True):
         turns += (user(question), assistant(answer))
     turns.append(user(*(Image(index) for index in range(images)), asked[-1]))

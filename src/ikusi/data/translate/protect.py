@@ -170,7 +170,6 @@ def protect(
     *,
     glossary: Glossary = NO_GLOSSARY,
     options: Iterable[str] = (),
-    first: int = 1,
 ) -> Protected:
     """Return `text` with placeholders for what must not be translated.
 
@@ -179,13 +178,12 @@ def protect(
         style: how placeholders are written.
         glossary: terms with a fixed translation.
         options: see `find_spans`; their spans have the kind `option`.
-        first: number of the first placeholder.
     """
     spans: dict[int, Span] = {}
     out: list[str] = []
     last = 0  # the end of the last span
     previous = ""  # the last character of `out`
-    for number, (start, end, kind) in enumerate(find_spans(text, glossary, options), start=first):
+    for number, (start, end, kind) in enumerate(find_spans(text, glossary, options), start=1):
         between = text[last:start]
         if between:
             out.append(between)
@@ -245,15 +243,17 @@ def restore(
     return "".join(out)
 
 
-def renumber(protected: Protected, start: int, end: int) -> Protected:
-    """Return a stretch of a protected text as one of its own, its placeholders counted from 1.
+def renumber(protected: Protected, start: int, end: int, first: int = 1) -> Protected:
+    """Return a stretch of a protected text as one of its own, its placeholders counted anew.
 
     Equal sentences so become equal requests. `start` and `end` must not cut a placeholder.
     """
+    if not protected.spans:
+        return Protected(protected.text[start:end], {}, protected.style)
     spans: dict[int, Span] = {}
 
     def count(match: re.Match[str]) -> str:
-        number = len(spans) + 1
+        number = first + len(spans)
         spans[number] = protected.spans[int(match[1])]
         return match[0].replace(match[1], str(number))
 

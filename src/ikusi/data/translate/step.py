@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -152,13 +152,18 @@ def join_licences(one: str, other: str) -> str:
     return " AND ".join(f"({part})" if " OR " in part else part for part in parts)
 
 
+@lru_cache(maxsize=256)
+def _has_pack(code: str) -> bool:
+    return find_pack(code) is not None
+
+
 def _unfit(record: Record, settings: TranslateSettings) -> Drop | None:
     """Return the drop of a record that is not translated at all."""
     if record.language == settings.to:
         return Drop("same-language", record, f"it is in {settings.to} already")
     if settings.source is not None and record.language != settings.source:
         return Drop("other-language", record, f"{record.language}, not {settings.source}")
-    if find_pack(record.language) is None:
+    if not _has_pack(record.language):
         return Drop("no-language-pack", record, f"`ikusi languages new {record.language}`")
     joined = "\n".join([*(t.text for t in record.turns), *record.choices, *record.answers])
     if "\0" in joined:
