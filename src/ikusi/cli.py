@@ -243,4 +243,50 @@ def filter_(
         store=store,
         runs=runs,
         dry_run=dry_run,
+@app.command()
+def translate(
+    name: Annotated[
+        str | None, typer.Argument(help="Records: a name, an artifact, or a Parquet file.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as backend.path=names.tsv."),
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Language to translate into.")] = None,
+    backend: Annotated[str | None, typer.Option(help="endpoint, seq2seq or memory.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file with the settings.")] = None,
+    images: Annotated[
+        list[str] | None, typer.Option(help="Artifact with the pictures, for mode=describe.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--name", help="Of what is made. Default: NAME-TO.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="TSV of good translations: show what thresholds of chrF++ would do."),
+    ] = None,
+    dry_run: DryRun = False,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+) -> None:
+    """Translate records into another language; what cannot be trusted is dropped, with the reason.
+
+    Example: `ikusi translate cc3m --to eu --backend seq2seq backend.model=HiTZ/mt-hitz-en-eu`
+    """
+    from ikusi.data.translate.commands import translate as translate_records
+
+    translate_records(
+        name,
+        overrides or [],
+        to=to,
+        backend=backend,
+        settings_file=settings,
+        images=images or [],
+        output=output,
+        limit=limit,
+        dry_run=dry_run,
+        calibrate=calibrate,
+        store=store,
+        runs=runs,
     )

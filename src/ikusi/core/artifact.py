@@ -31,6 +31,7 @@ _HASH_CHARACTERS = 16
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+@=,-]{0,78}[A-Za-z0-9_+@=-])?")
 _ADDRESS = re.compile(r"([a-z][a-z0-9_]*)/(.+)-([0-9a-f]{16})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # What file managers and NFS put beside our files by themselves.
 _LITTER = re.compile(r"\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs[0-9a-f]+")
 
@@ -49,7 +50,7 @@ def plain(data: Any, where: str = "config") -> Any:
         return data
     if isinstance(data, str):
         text = str.__str__(data)
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        if not text.isascii() and _SURROGATE.search(text):
             raise ConfigError(f"{where}: {text!r} is not valid Unicode (a lone surrogate).")
         return text
     if isinstance(data, int):

@@ -78,7 +78,7 @@ def dump_pack(pack: Pack) -> str:
             group: inline(words) if len(words) <= MAX_INLINE else words
             for group, words in data["terms"].items()
         }
-    for key in ("answer_phrases", "prompts", "scene", "caption_answer"):
+    for key in ("answer_phrases", "prompts", "translation", "scene", "caption_answer"):
         if key in data:
             data[key] = quoted(data[key])
     # one or two sentences stay a plain list, so that they are dealt to pools when more are added

@@ -31,6 +31,7 @@ from ikusi.languages.parts import (
     Pools,
     Prompts,
     Terms,
+    Translation,
     Words,
     YesNo,
     check_distinct,
@@ -78,6 +79,8 @@ class Pack(Settings):
     the end stands for any ending."""
     prompts: Prompts = Prompts()
     """Generic instructions for real data."""
+    translation: Translation = Translation()
+    """What translating from or into it needs."""
     terms: Terms = Terms()
     """Words that the embedded world answers with."""
     scene: str = "{cells}."

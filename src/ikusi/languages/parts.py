@@ -108,6 +108,19 @@ class Prompts(Settings):
     """Added to a multiple-choice question."""
 
 
+class Translation(Settings):
+    """What translating into or from the language needs beside the rest; all of it is optional."""
+
+    abbreviations: Words = ()
+    """What ends in a full stop that ends no sentence, such as `Dr.`."""
+    preambles: Words = ()
+    """How a model introduces a translation instead of only giving it, such as "Translation:"."""
+    guidelines: Words = ()
+    """For the prompt, in English: which standard to write, what to avoid."""
+    examples: dict[str, str] = Field(default_factory=dict)
+    """Name -> a text that is the same in every pack: chat models are shown it in both languages."""
+
+
 class Terms(Settings):
     """Words that the embedded world answers with; each of a group's words is another one."""
 

@@ -53,6 +53,9 @@ _FORMS_HELP: Mapping[str, str] = {
     "articles": "Words to ignore in an answer, such as: a / the; may stay empty",
     "unwanted": "Words of pornography and spam, with * for any ending; several with / between them",
     "answer_phrases": "How people wrap an answer; keep {answer}; several with / between them",
+    "translation.abbreviations": "What ends in a full stop inside a sentence, such as: Dr. / e.g.",
+    "translation.preambles": "How a translation is introduced, such as: Translation: / Here it is",
+    "translation.guidelines": "In English: which standard a translator should write",
     **{
         f"numbers.{value}": f"Number word {value}; several forms with / between them"
         for value in range(MAX_NUMBER + 1)
@@ -65,6 +68,7 @@ _TERMS_HELP: Mapping[str, str] = {
 }
 _OPEN_HELP: Mapping[str, str] = {
     "terms.languages": "Name of a language, in the form that the translate sentences need",
+    "translation.examples": "A text to show to a translating model: translate it well",
     "variants": "A standard or dialect, described in a few words",
 }
 FORMS_SEPARATOR = "/"

@@ -1,0 +1,474 @@
+"""The step: records in one language in; records in another, or drops with a reason, out.
+
+Place: import -> [translate] -> filter. Contract: records in = records out + drops. What backends
+said is in the store's `.answers` before it counts, so a killed step loses the requests in flight at
+most, and asking again gives what was said the first time. Neither concurrency nor order changes
+what comes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ikusi.core.artifact import hash_file
+from ikusi.core.config import to_plain
+from ikusi.core.errors import ConfigError, DataError, first_line
+from ikusi.core.store import Spec, Store, work_folder
+from ikusi.core.types import Record
+from ikusi.data.dataset import Dataset
+from ikusi.data.images import ImageReader
+from ikusi.data.steps import SHARD_RECORDS, Drop, Flow, Outcome, write_outcomes
+from ikusi.data.translate.hop import Hop, Translated
+from ikusi.data.translate.ladder import Fallen
+from ikusi.data.translate.prompts import prompts_hash
+from ikusi.data.translate.protect import NO_GLOSSARY, Glossary
+from ikusi.data.translate.quality import Scorer, chrf, text_of
+from ikusi.data.translate.settings import TranslateSettings
+from ikusi.data.translate.voices import Voice, choose_units, identity, open_voice
+from ikusi.languages.pack import find_pack, load_pack
+
+VERSION = 1
+"""Of the step: raised when the same answers give other records."""
+ANSWERS = ".answers"
+"""Folder of the store where answers are frozen; what is in it was paid for."""
+_MAX_DETAIL = 20_000  # characters of a drop's detail: an answer can be a loop of megabytes
+
+
+class Pictures:
+    """The bytes of records' pictures, from payloads that hold `images/` and perhaps a manifest."""
+
+    def __init__(self, payloads: Sequence[Path]) -> None:
+        """Map them.
+
+        Raises:
+            DataError: one is damaged.
+        """
+        self._readers = [ImageReader(p / "images") for p in payloads if (p / "images").is_dir()]
+        self._by_url: dict[str, str] = {}
+        for payload in payloads:
+            manifest = payload / "manifest.parquet"
+            if manifest.is_file():
+                try:
+                    table = pq.read_table(manifest, columns=["url", "sha256"])
+                except (pa.ArrowException, OSError) as error:
+                    raise DataError(f"{manifest}: is damaged ({first_line(error)}).") from None
+                for url, sha256 in zip(
+                    table["url"].to_pylist(), table["sha256"].to_pylist(), strict=True
+                ):
+                    if url is not None and sha256 is not None:
+                        self._by_url[url] = sha256
+
+    def of(self, record: Record) -> tuple[bytes, ...] | Fallen | Drop:
+        """Return a record's pictures, or the drop where one is not there."""
+        if not record.images:
+            return Drop("no-image", record, "there is nothing to describe")
+        found = []
+        for image in record.images:
+            sha256 = image.sha256 or self._by_url.get(image.url or "")
+            reader = next((one for one in self._readers if sha256 in one), None)
+            if reader is None or sha256 is None:
+                return Drop("image-missing", record, image.url or image.sha256 or "")
+            found.append(reader.read(sha256))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Everything that is open while records are translated."""
+
+    settings: TranslateSettings
+    hops: tuple[Hop, ...]
+    back: Mapping[str, Hop]
+    """Source language -> who translates back into it; filled when it is needed."""
+    make_back: Callable[[str], Hop] | None
+    pictures: Pictures | None
+
+
+async def translate_record(way: _Way, record: Record, tally: Counter[str]) -> Outcome:
+    """Return a record in the target language, or its drop."""
+    settings = way.settings
+    drop = _unfit(record, settings)
+    if drop is not None:
+        return drop
+    images: tuple[bytes, ...] = ()
+    if way.pictures is not None:
+        found = way.pictures.of(record)
+        if isinstance(found, Drop):
+            return found
+        images = found  # type: ignore[assignment]
+    current = record
+    voices: list[Voice] = []
+    for hop in way.hops:
+        made = await hop.translate(current, tally, images)
+        if isinstance(made, Fallen):
+            where = f"{current.language} -> {hop.target.code}: " if len(way.hops) > 1 else ""
+            return _dropped(made, record, where)
+        voices += made.voices
+        current = replace(made.record, language=hop.target.code)
+    provenance = "; ".join(dict.fromkeys(voice.provenance for voice in voices))
+    done = replace(
+        current,
+        id=f"{record.id.removesuffix('@' + record.language)}@{settings.to}",
+        parent=record.id,
+        provenance=provenance,
+        licence=join_licences(record.licence, settings.licence),
+    )
+    if way.make_back is not None and settings.quality.back_translation is not None:
+        return await _compare_back(way, record, done, tally)
+    return done
+
+
+async def _compare_back(way: _Way, record: Record, done: Record, tally: Counter[str]) -> Outcome:
+    assert way.make_back is not None and way.settings.quality.back_translation is not None
+    made = await way.make_back(record.language).translate(done, tally)
+    if isinstance(made, Fallen):
+        return _dropped(made, record, "translating back: ")
+    score = chrf(text_of(made.record), text_of(record))
+    threshold = way.settings.quality.back_translation.threshold
+    if score >= threshold:
+        return done
+    detail = f"chrF++ {score:.1f} of {threshold:g}: {text_of(made.record)!r}; translation: "
+    return Drop("back-translation", record, (detail + repr(text_of(done)))[:_MAX_DETAIL])
+
+
+def join_licences(one: str, other: str) -> str:
+    """Return the SPDX expression of both licences; one that is empty or the same adds nothing."""
+    parts = list(dict.fromkeys(part.strip() for part in (one, other) if part.strip()))
+    if len(parts) == 1:
+        return parts[0]
+    return " AND ".join(f"({part})" if " OR " in part else part for part in parts)
+
+
+@lru_cache(maxsize=256)
+def _has_pack(code: str) -> bool:
+    return find_pack(code) is not None
+
+
+def _unfit(record: Record, settings: TranslateSettings) -> Drop | None:
+    """Return the drop of a record that is not translated at all."""
+    if record.language == settings.to:
+        return Drop("same-language", record, f"it is in {settings.to} already")
+    if settings.source is not None and record.language != settings.source:
+        return Drop("other-language", record, f"{record.language}, not {settings.source}")
+    if not _has_pack(record.language):
+        return Drop("no-language-pack", record, f"`ikusi languages new {record.language}`")
+    joined = "\n".join([*(t.text for t in record.turns), *record.choices, *record.answers])
+    if "\0" in joined:
+        return Drop("not-storable", record, "a text holds a NUL character")
+    try:
+        joined.encode("utf-8")
+    except UnicodeEncodeError as error:
+        found = joined[error.start]
+        return Drop("not-storable", record, f"a text is not valid Unicode ({found!r})")
+    return None
+
+
+def _dropped(fallen: Fallen, record: Record, where: str) -> Drop:
+    return Drop(fallen.reason, record, f"{where}{fallen.detail}"[:_MAX_DETAIL])
+
+
+# -- the artifact
+
+
+def translate_spec(
+    settings: TranslateSettings,
+    dataset: Dataset,
+    name: str,
+    images: Sequence[Dataset] = (),
+    limit: int | None = None,
+) -> Spec:
+    """Return what `ikusi translate` makes.
+
+    Args:
+        settings: how.
+        dataset: the records.
+        name: of the artifact.
+        images: whose pictures are described.
+        limit: only the first so many records.
+
+    Raises:
+        ConfigError: a language has no pack, a file is missing, or two settings do not fit.
+    """
+    config = to_plain(settings)
+    for key in ("backend", "fallback", "via_backend"):
+        backend = getattr(settings, key)
+        if backend is not None:
+            config[key] = identity(backend)
+            choose_units(backend, settings.units if key == "backend" else "auto")
+    if settings.quality.back_translation is not None:
+        config["quality"]["back_translation"]["backend"] = identity(
+            settings.quality.back_translation.backend
+        )
+    if settings.mode == "describe":
+        for backend in (settings.backend, settings.fallback):
+            if backend is not None and not getattr(backend, "images", False):
+                raise ConfigError(
+                    "mode: describe needs a backend that sees pictures. Set `images: true` on an "
+                    "endpoint whose model does."
+                )
+    codes = [settings.to, *(c for c in (settings.source, settings.via) if c is not None)]
+    config["packs"] = {}
+    for code in codes:
+        load_pack(code)
+        path = find_pack(code)
+        assert path is not None
+        config["packs"][code] = hash_file(path)
+    if settings.glossary is not None:
+        read_glossary(settings.glossary)
+        config["glossary"] = hash_file(settings.glossary)
+    config["prompts"] = prompts_hash()
+    config |= dataset.config()
+    inputs = dict(dataset.inputs())
+    for number, one in enumerate(images):
+        inputs |= one.inputs(f"images{number}")
+    if limit is not None:
+        config["limit"] = limit
+    return Spec("translate", name, VERSION, config, inputs)
+
+
+def read_glossary(path: Path) -> Glossary:
+    """Return the names and terms of a TSV file without a header.
+
+    Raises:
+        ConfigError: it cannot be read, or a line is wrong; names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({first_line(error)}).") from None
+    terms: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if not any(cells):
+            continue
+        if len(cells) > 2 or not cells[0]:
+            raise ConfigError(
+                f"{path}, line {number}: is not a term, or a term, a tab and its translation."
+            )
+        target = cells[1] if len(cells) == 2 else ""
+        if terms.setdefault(cells[0], target) != target:
+            raise ConfigError(f"{path}, line {number}: {cells[0]!r} has two translations.")
+    return Glossary(terms)
+
+
+def build(
+    store: Store,
+    spec: Spec,
+    settings: TranslateSettings,
+    dataset: Dataset,
+    *,
+    images: Sequence[Dataset] = (),
+    limit: int | None = None,
+    on_records: Callable[[int], None] = lambda count: None,
+    shard_records: int = SHARD_RECORDS,
+) -> Any:
+    """Return the artifact of translated records, made unless it is there.
+
+    Args:
+        store: where it and the answers are kept.
+        spec: of `translate_spec`.
+        settings: how.
+        dataset: the records.
+        images: whose pictures are described.
+        limit: only the first so many records.
+        on_records: called with the number of records that are done more.
+        shard_records: records in a shard.
+
+    Raises:
+        BackendError: a backend cannot be used.
+        DataError: what is read is damaged.
+    """
+
+    def write(out: Path) -> Mapping[str, Any]:
+        payloads = [one.artifact.path for one in images if one.artifact is not None]
+        pictures = Pictures(payloads) if settings.mode == "describe" else None
+        with asyncio.Runner() as runner, Scorers(settings) as scorers:
+            stack = AsyncExitStack()
+            try:
+                way = runner.run(_open(stack, settings, store.root / ANSWERS, pictures))
+                line = _Line(runner, way, scorers, dataset.read(limit), work_folder(out))
+                line.on_records, line.size = on_records, shard_records
+                flow = write_outcomes("translate", line.shards(), out, line.work)
+                return {**flow.to_stats(), **_told(way, line.tally())}
+            finally:
+                runner.run(stack.aclose())
+
+    return store.build(spec, write)
+
+
+class Scorers:
+    """The command that estimates quality, if one is set."""
+
+    def __init__(self, settings: TranslateSettings) -> None:
+        """Prepare."""
+        self._comet = settings.quality.comet
+        self._scorer = Scorer(self._comet.command) if self._comet else None
+
+    def __enter__(self) -> Scorers:
+        """Return it."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End the command."""
+        if self._scorer is not None:
+            self._scorer.__exit__(*error)
+
+    def judge(self, records: Sequence[Record], outcomes: list[Outcome]) -> list[Outcome]:
+        """Return outcomes, those that score too low as drops."""
+        if self._scorer is None or self._comet is None:
+            return outcomes
+        places = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Record)]
+        pairs = [(text_of(records[i]), text_of(outcomes[i])) for i in places]  # type: ignore[arg-type]
+        judged = list(outcomes)
+        for place, score in zip(places, self._scorer.score(pairs), strict=True):
+            if not score >= self._comet.threshold:  # not a number is no score either
+                detail = (
+                    f"{score:.4f} of {self._comet.threshold:g}: {pairs[places.index(place)][1]!r}"
+                )
+                judged[place] = Drop("quality-estimate", records[place], detail[:_MAX_DETAIL])
+        return judged
+
+
+class _Line:
+    """Shards of outcomes; while one is waited for, the next one is already being asked for."""
+
+    def __init__(
+        self,
+        runner: asyncio.Runner,
+        way: _Way,
+        scorers: Scorers,
+        records: Iterator[Record],
+        work: Path,
+    ) -> None:
+        self.work, self.size = work, SHARD_RECORDS
+        self.on_records: Callable[[int], None] = lambda count: None
+        self._runner, self._way, self._scorers, self._records = runner, way, scorers, records
+        self._ahead: list[tuple[list[Record], Counter[str], list[asyncio.Task[Outcome]]]] = []
+
+    def shards(self) -> Iterator[tuple[int, Callable[[], list[Outcome]]]]:
+        """Yield what `write_outcomes` takes."""
+        number = 0
+        while True:
+            batch = self._ahead[0][0] if self._ahead else list(islice(self._records, self.size))
+            if not batch:
+                return
+            done = self.work / f"part-{number:05d}.json"
+            if done.is_file():  # a killed run finished it
+                self.on_records(len(batch))
+            yield len(batch), partial(self._compute, batch, number)
+            number += 1
+
+    def _compute(self, batch: list[Record], number: int) -> list[Outcome]:
+        return self._runner.run(self._finish(batch, number))
+
+    async def _finish(self, batch: list[Record], number: int) -> list[Outcome]:
+        if not self._ahead:
+            self._start(batch)
+        _, tally, tasks = self._ahead.pop(0)
+        following = list(islice(self._records, self.size))
+        if following:
+            self._start(following)
+        try:
+            outcomes = list(await asyncio.gather(*tasks))
+        except BaseException:
+            waiting = [*tasks, *(task for part in self._ahead for task in part[2])]
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            raise
+        outcomes = self._scorers.judge(batch, outcomes)
+        noted = self.work / f"tally-{number:05d}.json"
+        temporary = noted.with_suffix(".tmp")
+        temporary.write_text(json.dumps(dict(sorted(tally.items()))), encoding="utf-8")
+        os.replace(temporary, noted)
+        return outcomes
+
+    def _start(self, batch: list[Record]) -> None:
+        tally: Counter[str] = Counter()
+
+        async def one(record: Record) -> Outcome:
+            outcome = await translate_record(self._way, record, tally)
+            self.on_records(1)
+            return outcome
+
+        tasks = [asyncio.get_running_loop().create_task(one(record)) for record in batch]
+        self._ahead.append((batch, tally, tasks))
+
+    def tally(self) -> dict[str, int]:
+        """Return the faults of all shards, those of a killed run too."""
+        total: Counter[str] = Counter()
+        for path in sorted(self.work.glob("tally-*.json")):
+            total.update(json.loads(path.read_text(encoding="utf-8")))
+        return dict(sorted(total.items()))
+
+
+async def _open(
+    stack: AsyncExitStack, settings: TranslateSettings, answers: Path, pictures: Pictures | None
+) -> _Way:
+    opened: dict[str, Voice] = {}
+
+    async def voice(backend: Any, units: str = "auto") -> Voice:
+        key = backend.model_dump_json() + units
+        if key not in opened:  # one server is not launched twice
+            opened[key] = await stack.enter_async_context(
+                open_voice(backend, choose_units(backend, units), answers)
+            )
+        return opened[key]
+
+    main = [await voice(settings.backend, settings.units)]
+    if settings.fallback is not None:
+        main.append(await voice(settings.fallback))
+    glossary = read_glossary(settings.glossary) if settings.glossary else NO_GLOSSARY
+    hops: list[Hop] = []
+    if settings.via is not None:
+        first = [await voice(settings.via_backend)] if settings.via_backend else main
+        # The glossary is in the target language: on the way there its terms stay as they are.
+        kept = Glossary(dict.fromkeys(glossary.terms, ""))
+        hops.append(Hop(settings.via, first, settings, glossary=kept))
+    hops.append(Hop(settings.to, main, settings, glossary=glossary))
+    back: dict[str, Hop] = {}
+    make_back: Callable[[str], Hop] | None = None
+    if settings.quality.back_translation is not None:
+        other = await voice(settings.quality.back_translation.backend)
+
+        def make_back(code: str) -> Hop:
+            if code not in back:
+                back[code] = Hop(code, [other], settings, verify=False)
+            return back[code]
+
+    return _Way(settings, tuple(hops), back, make_back, pictures)
+
+
+def _told(way: _Way, tally: Mapping[str, int]) -> dict[str, Any]:
+    """Return what else goes into the stats."""
+    usages = {
+        voice.provenance: {
+            "prompt_tokens": voice.asker.usage.prompt_tokens,
+            "completion_tokens": voice.asker.usage.completion_tokens,
+            "cost": voice.asker.usage.cost,
+        }
+        for hop in way.hops
+        for voice in hop.voices
+    }
+    checkers = {
+        f"{source} -> {hop.target.code}": checker.about_language
+        for hop in way.hops
+        for source, checker in hop.checkers.items()
+    }
+    return {"faults": dict(tally), "language_check": checkers, "usage": usages}
+
+
+__all__ = ["Flow", "Translated", "build", "join_licences", "read_glossary", "translate_spec"]
