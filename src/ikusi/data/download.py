@@ -338,7 +338,7 @@ def _retry_after(value: str) -> float | None:
     if text.isdecimal():
         return float(text[:9])
     try:
-        when: float = email.utils.parsedate_to_datetime(text).timestamp()
+        when = float(email.utils.parsedate_to_datetime(text).timestamp())
     except (ValueError, TypeError, OverflowError):
         return None
     return max(when - time.time(), 0.0)
