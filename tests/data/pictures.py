@@ -102,7 +102,7 @@ class Request(BaseHTTPRequestHandler):
         """How often this path was asked for."""
         return self.server.hits[self.path.partition("?")[0]]
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
 

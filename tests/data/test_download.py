@@ -19,9 +19,7 @@ from ikusi.data.image_settings import ImageSettings
 PICTURE = jpeg(1)
 
 
-def fetch(
-    urls: Sequence[str], settings: ImageSettings | None = None
-) -> list[Body | Failure]:
+def fetch(urls: Sequence[str], settings: ImageSettings | None = None) -> list[Body | Failure]:
     async def one(downloader: Downloader, url: str) -> Body | Failure:
         async with downloader.get(url) as got:
             return got

@@ -280,9 +280,7 @@ def test_a_network_that_fails_on_the_way_keeps_what_came(
 
 def plan(folder: Path, *records: Sequence[ImageRef]) -> list[Wanted]:
     store = Store(folder / "store")
-    paths = [
-        make_import(store, f"set{n}", refs).path / "records" for n, refs in enumerate(records)
-    ]
+    paths = [make_import(store, f"set{n}", refs).path / "records" for n, refs in enumerate(records)]
     made = make_plan(paths, folder / "plan.arrow")
     return made.slice(0, len(made))
 

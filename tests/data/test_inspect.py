@@ -1,4 +1,4 @@
-"""What is a picture: told by its content, decoded to the end, and hashed so that likes are alike."""
+"""What is a picture: told by its content, decoded to the end, hashed so that likes are alike."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ OTHERS = {
     "html as utf-16": "\ufeff<html>".encode("utf-16-le"),
     "xml": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
     "json": b'{"error": "gone"}',
-    "text": "Ez dago hemen: irudia kendu dugu.".encode() + "ñ".encode()[:1],
+    "text": b"Ez dago hemen: irudia kendu dugu." + "ñ".encode()[:1],
     "avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1",
     "heic": b"\0\0\0\x18ftypheic\0\0\0\0",
     "video": b"\0\0\0\x18ftypmp42\0\0\0\0",
@@ -103,7 +103,9 @@ def png(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-@pytest.mark.parametrize("size", [(65_000, 65_000), (65_000, 2_000), (2**31 - 1, 1), (9_000, 9_000)])
+@pytest.mark.parametrize(
+    "size", [(65_000, 65_000), (65_000, 2_000), (2**31 - 1, 1), (9_000, 9_000)]
+)
 def test_bombs_are_not_decoded(size: tuple[int, int]) -> None:
     assert inspect(png(*size)).reason == "too-many-pixels"
 

@@ -50,7 +50,7 @@ class Update:
     """None when it is not known how much there is."""
     ended: bool = False
     note: str = ""
-    """Something else to say, such as the share that failed."""
+    """What else is to be said at the moment, such as `1.2k tokens/s`."""
 
 
 Sink = Callable[[Update], None]
@@ -118,23 +118,24 @@ def track(label: str, total: float | None = None) -> Iterator[Callable[..., None
         label: what is done.
         total: how much there is to do, in any unit; None when unknown.
 
-    `advance(amount, note)` also shows a few words, such as the share that failed.
+    The body may give a `note` beside the amount: a function that returns what else to show, called
+    only when something is shown.
     """
     key = uuid.uuid4().hex
     done = 0.0
-    said = ""
     last = -_UPDATE_SECONDS
     lock = threading.Lock()
+    said = ""
 
-    def advance(amount: float = 1, note: str = "") -> None:
+    def advance(amount: float = 1, note: Callable[[], str] | None = None) -> None:
         nonlocal done, last, said
         with lock:
             done += amount
-            said = note or said
             now = time.monotonic()
             if now - last < _UPDATE_SECONDS:
                 return
             last = now
+            said = note() if note else ""
             update = Update(key, label, done, total, note=said)
         _send(update)
 
@@ -198,10 +199,9 @@ class Progress:
             self._bars = _bars(self._console)
             self._bars.start()
         if update.key not in self._tasks:
-            self._tasks[update.key] = self._bars.add_task(
-                update.label, total=update.total, note=update.note
-            )
-        self._bars.update(self._tasks[update.key], completed=update.done, note=update.note)
+            self._tasks[update.key] = self._bars.add_task(update.label, total=update.total)
+        shown = f"{update.label} ({update.note})" if update.note else update.label
+        self._bars.update(self._tasks[update.key], completed=update.done, description=shown)
         if update.ended:
             task = self._tasks.pop(update.key)
             if self._tasks:  # a study has more steps than a screen has lines
@@ -283,7 +283,6 @@ def _bars(console: Console) -> Bars:
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),
         Speed(),
-        progress.TextColumn("{task.fields[note]}", markup=False),
     ]
     # Rich would print the standard output through the console, which is for errors, also when it
     # goes to a file.

@@ -236,7 +236,7 @@ class Downloader:
 
     def _pause(self, number: int) -> float:
         """Return seconds before the next try; scattered, so that tries do not come in waves."""
-        seconds = self._network.backoff_seconds * 2**number
+        seconds = self._network.backoff_seconds * 2.0**number
         return min(seconds * random.uniform(0.5, 1.5), self._network.wait_seconds)
 
     async def _request(self, url: URL) -> _Answer:
@@ -338,7 +338,7 @@ def _retry_after(value: str) -> float | None:
     if text.isdecimal():
         return float(text[:9])
     try:
-        when = float(email.utils.parsedate_to_datetime(text).timestamp())
+        when: float = email.utils.parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
     return max(when - time.time(), 0.0)

@@ -151,7 +151,7 @@ class _Step:
         self._held: list[tuple[Spool, int, ManifestRow]] = []
         self._answers = 0
         self._done = self._lost = 0
-        self._advance: Callable[..., None] = lambda amount, note="": None
+        self._advance: Callable[..., None] = lambda amount, note: None
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="ikusi-image")
 
     def run(self) -> None:
@@ -244,7 +244,7 @@ class _Step:
     def _count(self, row: ManifestRow) -> None:
         self._done += 1
         self._lost += row.sha256 is None
-        self._advance(1, f"{self._lost / self._done:.1%} lost")
+        self._advance(1, lambda: f"{self._lost / self._done:.1%} lost")
 
     # -- our own network may be down
 
