@@ -257,10 +257,11 @@ def test_a_host_that_asks_for_a_pause_gets_it(dated: bool) -> None:
     assert times[1] - times[0] > 0.5
 
 
-def test_a_host_that_asks_for_a_long_pause_is_left_alone() -> None:
-    with PictureServer(a=lambda request: request.reply(429, Retry_After="3600")) as server:
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_host_that_asks_for_a_long_pause_is_left_alone(status: int) -> None:
+    with PictureServer(a=lambda request: request.reply(status, Retry_After="3600")) as server:
         got = fetch([server.url("a")] * 20, quick(network={"per_host": 1}))
-        assert [g.reason for g in got if isinstance(g, Failure)] == ["http-429"] * 20
+        assert [g.reason for g in got if isinstance(g, Failure)] == [f"http-{status}"] * 20
         assert server.hits["/a"] == 1
 
 

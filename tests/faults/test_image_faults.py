@@ -402,3 +402,28 @@ def test_two_processes_on_one_artifact(tmp_path: Path) -> None:
             assert f"{COUNT} pictures wanted: {COUNT} can be used" in out
         assert server.hits == dict.fromkeys([f"/{name}" for name in NAMES], 1)
         made_by(store)
+
+
+@posix
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    with serving() as server:
+        slow = dict(server.routes)
+        for path in list(slow)[20:]:
+            server.routes[path] = lambda request: request.hang()
+        store = Store(tmp_path / "store")
+        one = make_import(store, "set", [ImageRef(url=server.url(name)) for name in NAMES])
+        process = start(store, one.address)
+        while process.poll() is None and sum(server.hits.values()) < 22:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert told.splitlines()[-1].startswith("ikusi: stopped.")
+        assert "Traceback" not in told
+        server.routes = slow
+        process = start(store, one.address)
+        assert process.wait(60) == 0, process.communicate()
+        process.communicate()
+        made_by(store)
+        assert all(server.hits[f"/{name}"] == 1 for name in NAMES[:18])
