@@ -55,6 +55,21 @@ def test_features(tiny_study: Path, tmp_path: Path) -> None:
     assert rows["a step, live"] > 0
 
 
+def test_images(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    options = ("--pictures", "4", "--turns", "1", "--out", str(out))
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "images.py"), *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["what"]: row["value"] for row in json.loads(out.read_text())["rows"]}
+    assert rows["whole path / Pillow alone"] > 0
+    assert rows["Pillow alone, a picture"] > 0
+
+
 def test_time(tmp_path: Path) -> None:
     found = measure(tmp_path, "study_time.py", "--add", 0.5)
     rows = {row["what"]: row["value"] for row in found["rows"]}

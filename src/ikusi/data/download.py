@@ -85,11 +85,12 @@ class _Answer:
 class _Host:
     """What is known of one host."""
 
-    __slots__ = ("failure", "faults", "not_before", "slots")
+    __slots__ = ("asked", "failure", "faults", "not_before", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = asyncio.Semaphore(slots)
         self.not_before = 0.0
+        self.asked = ""  # how it asked to be left alone until then
         self.faults = 0
         self.failure = Failure("")
 
@@ -203,7 +204,7 @@ class Downloader:
                 wait = host.not_before - time.monotonic()
                 if wait > network.wait_seconds:
                     detail = f"{url.host} asks to be left alone for {wait:.0f} s"
-                    return Failure("http-429", detail), False
+                    return Failure(host.asked, detail), False
                 if wait > 0:
                     await asyncio.sleep(wait)
                 await self._places.acquire()
@@ -216,8 +217,9 @@ class Downloader:
                         return answer, keep
                     failure = Failure(f"http-{answer.status}", f"{number + 1} times")
                     pause = self._pause(number) if answer.wait is None else answer.wait
-                    if answer.status in _SLOW_DOWN:
+                    if answer.status in _SLOW_DOWN or answer.wait is not None:
                         host.not_before = time.monotonic() + pause
+                        host.asked = failure.reason
                         pause = 0.0
                 except _Transport as error:
                     failure, pause = error.failure, self._pause(number)
@@ -236,7 +238,7 @@ class Downloader:
 
     def _pause(self, number: int) -> float:
         """Return seconds before the next try; scattered, so that tries do not come in waves."""
-        seconds = self._network.backoff_seconds * 2**number
+        seconds = self._network.backoff_seconds * 2.0**number
         return min(seconds * random.uniform(0.5, 1.5), self._network.wait_seconds)
 
     async def _request(self, url: URL) -> _Answer:

@@ -3,7 +3,7 @@
 Place: images -> [manifest.parquet] -> filter, publish. Contract: `MANIFEST_SCHEMA`; a row for each
 distinct URL and each picture without one, in the order of their first appearance.
 
-    python -c "import pandas; print(pandas.read_parquet('manifest.parquet').status.value_counts())"
+    python -c "import pyarrow.parquet as pq; print(pq.read_table('manifest.parquet')['reason'])"
 """
 
 from __future__ import annotations

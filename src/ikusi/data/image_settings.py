@@ -34,6 +34,8 @@ class NetworkSettings(Settings):
     """Longest silence of a server, in seconds."""
     total_seconds: _Seconds = 120.0
     """Longest time for a request with its answer, in seconds."""
+    check_online: bool = True
+    """Stop when nobody at all answers, instead of calling all pictures dead."""
     contact: str = Field("", max_length=200)
     """Told to servers in `User-Agent`: an address or a page of whoever downloads."""
 

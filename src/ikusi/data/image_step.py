@@ -46,7 +46,7 @@ CHUNK_ROWS = 512
 """Pictures in a spool."""
 OPEN_CHUNKS = 16
 """Spools at a time: how far quick servers may run ahead of a slow one."""
-OFFLINE_AFTER = 50
+OFFLINE_AFTER = 200
 """So many pictures in a row without any answer, and it is asked whether it is our own network."""
 _SETTLE_BYTES = SHARD_BYTES - (SHARD_BYTES >> 3)  # then spools become one finished file
 
@@ -122,6 +122,9 @@ class _Chunk:
         return [self.spool.entries[index].row for index in range(len(self.wanted))]
 
 
+_Waiting = deque[tuple[_Chunk, list[asyncio.Task[None]]]]
+
+
 class _Step:
     """One run of the step; the files that it fills outlive it."""
 
@@ -148,7 +151,7 @@ class _Step:
         self._held: list[tuple[Spool, int, ManifestRow]] = []
         self._answers = 0
         self._done = self._lost = 0
-        self._advance: Callable[..., None] = lambda amount, note="": None
+        self._advance: Callable[..., None] = lambda amount, note: None
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="ikusi-image")
 
     def run(self) -> None:
@@ -171,7 +174,7 @@ class _Step:
                 spool.close()
 
     async def _get_all(self) -> None:
-        waiting: deque[tuple[_Chunk, list[asyncio.Task[None]]]] = deque()
+        waiting: _Waiting = deque()
         numbers = range(self._parts.count, -(-len(self._plan) // CHUNK_ROWS))
         async with (
             Downloader(self._settings, self._lookup) as downloader,
@@ -179,7 +182,7 @@ class _Step:
         ):
             for number in numbers:
                 if len(waiting) == OPEN_CHUNKS:
-                    await self._close(*waiting.popleft(), downloader)
+                    await self._close_first(waiting, downloader)
                 chunk = self._begin(number)
                 tasks = [
                     group.create_task(self._get(chunk, index, downloader))
@@ -188,7 +191,7 @@ class _Step:
                 ]
                 waiting.append((chunk, tasks))
             while waiting:
-                await self._close(*waiting.popleft(), downloader)
+                await self._close_first(waiting, downloader)
         await asyncio.to_thread(self._settle)
 
     def _begin(self, number: int) -> _Chunk:
@@ -226,8 +229,8 @@ class _Step:
             self._note(chunk.spool, index, row)
             return
         self._held.append((chunk.spool, index, row))
-        if len(self._held) >= OFFLINE_AFTER:
-            await self._check_network(downloader)
+        if len(self._held) >= OFFLINE_AFTER and not await self._is_online(downloader):
+            raise self._offline()
 
     async def _judge(self, wanted: Wanted, read: Callable[[], bytes]) -> tuple[ManifestRow, bytes]:
         """Return the row for a picture's bytes, and the bytes if they are to be kept."""
@@ -251,30 +254,39 @@ class _Step:
         for spool, index, row in held:
             self._note(spool, index, row)
 
-    async def _check_network(self, downloader: Downloader) -> None:
-        """Note what was held back, if anybody can be reached at all.
-
-        Raises:
-            DataError: nobody can.
-        """
-        if self._held and not await downloader.is_online():
-            _, _, row = self._held[0]
-            raise DataError(
-                f"None of the last {len(self._held)} addresses answered, such as {row.url} "
-                f"({row.reason}). Check the network of this machine; the same command goes on."
-            )
+    async def _is_online(self, downloader: Downloader) -> bool:
+        """Return whether anybody can be reached; if so, note what was held back."""
+        if self._settings.network.check_online and not await downloader.is_online():
+            return not self._held  # somebody may have answered meanwhile
         self._release()
+        return True
+
+    def _offline(self) -> DataError:
+        _, _, row = self._held[0]
+        return DataError(
+            f"None of the last {len(self._held)} addresses answered, such as {row.url} "
+            f"({row.reason}). Check the network of this machine; the same command goes on. If it "
+            "is fine, network.check_online=false calls them dead."
+        )
 
     # -- from spools to finished files
 
-    async def _close(
-        self, chunk: _Chunk, tasks: Sequence[asyncio.Task[None]], downloader: Downloader
-    ) -> None:
-        """Wait for a chunk's pictures, and store them."""
+    async def _close_first(self, waiting: _Waiting, downloader: Downloader) -> None:
+        """Wait for the first chunk's pictures, and store them.
+
+        Raises:
+            DataError: nobody answers, in all chunks that are open.
+        """
+        chunk, tasks = waiting.popleft()
         if tasks:
             await asyncio.wait(tasks)
-        if any(spool is chunk.spool for spool, _, _ in self._held):
-            await self._check_network(downloader)
+        while any(spool is chunk.spool for spool, _, _ in self._held):
+            if await self._is_online(downloader):
+                break
+            others = [task for _, tasks in waiting for task in tasks if not task.done()]
+            if not others:
+                raise self._offline()
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.to_thread(self._store, chunk)
 
     def _store(self, chunk: _Chunk) -> None:

@@ -60,9 +60,9 @@ def refusal(address: str) -> str | None:
         ("loopback", parsed.is_loopback),
         ("link-local", parsed.is_link_local),
         ("multicast", parsed.is_multicast),
+        ("reserved", any(parsed in net for net in _NOT_PUBLIC if net.version == parsed.version)),
         ("private", parsed.is_private or getattr(parsed, "is_site_local", False)),
         ("reserved", parsed.is_reserved or not parsed.is_global),
-        ("reserved", any(parsed in net for net in _NOT_PUBLIC if net.version == parsed.version)),
     ):
         if found:
             return reason
@@ -145,7 +145,7 @@ class GuardedResolver(AbstractResolver):
                 ResolveResult(
                     hostname=host,
                     host=target[0],
-                    port=port,
+                    port=target[1],
                     family=kind,
                     proto=protocol,
                     flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
