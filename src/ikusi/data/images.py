@@ -95,6 +95,10 @@ class ImageWriter:
                     self._finish_shard()
         return digest.hex()
 
+    def finish_file(self) -> None:
+        """Finish the current file: what was added so far stays, also when the process is killed."""
+        self._finish_shard()
+
     @property
     def _temporary(self) -> Path:
         return self.folder / f".images-{self._shard:05d}.tmp"

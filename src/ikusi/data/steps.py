@@ -200,9 +200,13 @@ def _write_shard(step: str, read: int, outcomes: Iterable[Outcome], work: Path, 
 
 def _unstorable(record: Record) -> str | None:
     """Return why a text of the record cannot be stored, or None."""
-    texts = [record.id, record.group, record.source, *record.choices, *record.answers]
+    texts = [record.id, record.group, record.source, record.language, record.licence]
+    texts += [record.provenance, record.parent or "", *record.choices, *record.answers]
     texts += [turn.text for turn in record.turns]
+    texts += [image.url for image in record.images if image.url is not None]
     joined = "\n".join(texts)
+    if record.meta:
+        joined += _texts_in(record.meta)
     if "\0" in joined:
         return "a text holds a NUL character"
     try:
@@ -210,6 +214,14 @@ def _unstorable(record: Record) -> str | None:
     except UnicodeEncodeError as error:
         return f"a text is not valid Unicode ({joined[error.start]!r})"
     return None
+
+
+def _texts_in(data: Any) -> str:
+    if isinstance(data, Mapping):
+        return "".join(f"{key}\n{_texts_in(value)}" for key, value in data.items())
+    if isinstance(data, list | tuple):
+        return "".join(map(_texts_in, data))
+    return f"{data}\n" if isinstance(data, str) else ""
 
 
 def _ledger_row(step: str, drop: Drop) -> dict[str, str]:
