@@ -181,8 +181,8 @@ def text_faults(source: Source, values: dict[str, Any]) -> list[Fault]:
 def _texts(source: Source, values: dict[str, Any]) -> Iterator[str]:
     for view in source.views:
         fields = view.fields
-        said = (fields.caption, fields.text, fields.question, fields.answer, fields.hint)
-        said += (fields.conversation, fields.system, fields.answers)
+        said = [fields.caption, fields.text, fields.question, fields.answer, fields.hint]
+        said += [fields.conversation, fields.system, fields.answers]
         choices = fields.choices if isinstance(fields.choices, tuple) else (fields.choices,)
         for name in (*said, *choices):
             if name:

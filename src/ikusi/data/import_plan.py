@@ -198,7 +198,7 @@ def _name(request: Request, source: Source, language: str, path: Path | None) ->
         return f"{_clean(source.base)}@{language}"
     if asked in SOURCES:
         return asked
-    if source.name and not source.is_format:
+    if source.name and (not source.is_format or source.name not in SOURCES):  # a mapping's
         return _clean(source.name)
     return _clean(Path(os.path.abspath(path)).name.partition(".")[0] if path else asked)
 

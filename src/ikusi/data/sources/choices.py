@@ -80,7 +80,11 @@ def find_correct(cell: Any, how: str, choices: Sequence[str], letters: list[str]
         if isinstance(text, int) and not isinstance(text, bool) and 0 <= text < len(choices):
             return choices[text]
     elif isinstance(text, str):
-        known = letters[: len(choices)] if how == "letter" else [choice.casefold() for choice in choices]
+        known = (
+            letters[: len(choices)]
+            if how == "letter"
+            else [choice.casefold() for choice in choices]
+        )
         wanted = text.strip("(). ").upper() if how == "letter" else text.casefold()
         if wanted in known:
             return choices[known.index(wanted)]
