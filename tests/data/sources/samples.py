@@ -289,9 +289,7 @@ def _mmstar(index: int, question: str) -> dict[str, Any]:
 
 def mmstar(folder: Path) -> Path:
     rows = [
-        _mmstar(
-            0, "Where is it?\nOptions: A: On the mat, it is., B: Under the cat., C: No, D: Yes"
-        ),
+        _mmstar(0, "Where is it?\nOptions: A: On the mat, yes., B: Under it., C: No, D: Yes"),
         _mmstar(1, "No options here"),
     ]
     return parquet(folder / "p.parquet", rows, image=pa.binary())

@@ -182,8 +182,8 @@ def test_evaluation_sets(tmp_path: Path) -> None:
     assert (wild.task, wild.answers, wild.turns[0].text) == ("wildvision", (), "Describe it.")
     good, whole = imported(tmp_path, "mmstar")
     assert good.turns[0].text == "Where is it?"
-    assert good.choices == ("On the mat, it is.", "Under the cat.", "No", "Yes")
-    assert good.answers == ("Under the cat.",)
+    assert good.choices == ("On the mat, yes.", "Under it.", "No", "Yes")
+    assert good.answers == ("Under it.",)
     assert (whole.choices, whole.answers) == (("A", "B", "C", "D"), ("B",))
     assert whole.turns[0].text == "No options here"
     (tmp_path / "star").mkdir()

@@ -88,7 +88,7 @@ def find_correct(cell: Any, how: str, choices: Sequence[str], letters: list[str]
         wanted = text.strip("(). ").upper() if how == "letter" else text.casefold()
         if wanted in known:
             return choices[known.index(wanted)]
-    told = f"{str(cell)[:80]!r} ({how}) is none of {len(choices)} options"
+    told = f"{repr(cell)[:80]} ({how}) is none of {len(choices)} options"
     raise RowFault("correct-unknown", told)
 
 
