@@ -16,6 +16,7 @@ import ikusi
 ROOT = Path(ikusi.__file__).parent
 LAYERS = (
     ("core",),
+    ("pages",),
     ("languages",),
     ("model",),
     ("batch",),

@@ -1,4 +1,4 @@
-"""The style sheet of the report: light and dark, phone and paper, system fonts only."""
+"""The style sheet of pages: light and dark, phone and paper, system fonts only."""
 
 from __future__ import annotations
 
