@@ -130,10 +130,8 @@ def write_outcomes(
     for number, (read, compute) in enumerate(shards):
         name = f"part-{number:05d}"
         noted = work / f"{name}.json"
-        if noted.is_file():
-            told = json.loads(noted.read_text(encoding="utf-8"))
-            flow = Flow(told["read"], told["kept"], Counter(told["dropped"]))
-        else:
+        flow = _finished(work, name)
+        if flow is None:
             flow = _write_shard(step, read, compute(), work, name)
             temporary = noted.with_suffix(".tmp")
             temporary.write_text(json.dumps(flow.to_stats()), encoding="utf-8")
@@ -167,6 +165,22 @@ def read_drops(payload: Path, reason: str | None = None) -> Iterator[dict[str, s
                             yield row
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}).") from None
+
+
+def _finished(work: Path, name: str) -> Flow | None:
+    """Return the counts of a shard that is finished, None when it is to be computed.
+
+    A kill while the shards are moved out of `work` leaves notes of some that are not there.
+    """
+    noted = work / f"{name}.json"
+    if not noted.is_file():
+        return None
+    told = json.loads(noted.read_text(encoding="utf-8"))
+    flow = Flow(told["read"], told["kept"], Counter(told["dropped"]))
+    for folder, wanted in ((RECORDS, flow.kept), (DROPPED, flow.dropped)):
+        if wanted and not (work / folder / f"{name}.parquet").is_file():
+            return None
+    return flow
 
 
 def _write_shard(step: str, read: int, outcomes: Iterable[Outcome], work: Path, name: str) -> Flow:
