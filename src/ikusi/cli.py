@@ -6,7 +6,7 @@ Nothing heavy is imported before a verb runs, so `ikusi --help` answers at once.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -152,3 +152,48 @@ def show(
     from ikusi.show import show as show_artifact
 
     show_artifact(artifact, limit=limit, store=store)
+
+
+@app.command()
+def publish(
+    names: Annotated[list[str], typer.Argument(help="Artifacts, links, or Parquet files.")],
+    to: Annotated[Path | None, typer.Option("--to", help="A folder of its own.")] = None,
+    hub: Annotated[str | None, typer.Option("--hub", help="A data set there: org/name.")] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="For the whole, SPDX. Default: what the rows allow together."),
+    ] = None,
+    images: Annotated[
+        Literal["embed", "reference"] | None,
+        typer.Option(help="Default: reference where each picture has a url, else embed."),
+    ] = None,
+    benchmark: Annotated[
+        bool | None,
+        typer.Option(
+            "--benchmark/--training",
+            help="Splits by language, or one `train`. Default: by whether each row has answers.",
+        ),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="For you alone, on the hub.")] = False,
+    store: StorePath = _STORE,
+    runs: RunsPath = _RUNS,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a folder that `datasets.load_dataset` opens, with a card, and send it to the hub.
+
+    Example: `ikusi publish runs/data/cc3m-eu --to cc3m-eu --dry-run`
+    """
+    from ikusi.data.publish import publish as publish_data
+
+    publish_data(
+        names,
+        store,
+        runs,
+        to=to,
+        hub_name=hub,
+        licence=licence,
+        images=images,
+        benchmark=benchmark,
+        private=private,
+        dry_run=dry_run,
+    )

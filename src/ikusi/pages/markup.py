@@ -1,7 +1,7 @@
 """Markup that cannot forget to escape, and the few shapes that a page is made of.
 
-Place: under every report. Contract: a `str` handed to `tag` is text and is escaped; only `Markup` is
-taken as it is. What could change how the text around it reads (control characters, bidirectional
+Place: under every report. Contract: a `str` handed to `tag` is text and is escaped; only `Markup`
+is taken as it is. What could change how the text around it reads (control characters, bidirectional
 overrides) is shown as a code.
 """
 
