@@ -106,18 +106,18 @@ def run(
 
 @app.command()
 def report(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    name: Annotated[str, typer.Argument(help="A recipe, or a data set: an artifact, link, file.")],
     overrides: Overrides = None,
     store: StorePath = _STORE,
     runs: RunsPath = _RUNS,
 ) -> None:
-    """Write a study's report again, from what the store has; nothing is trained.
+    """Write the report of a study, or of a data set, from what the store has.
 
-    Example: `ikusi report quickstart target=cy`
+    Examples: `ikusi report quickstart target=cy`, `ikusi report runs/data/cc3m-eu`
     """
-    from ikusi.study.commands import write_study_report
+    from ikusi.study.commands import write_report
 
-    write_study_report(recipe, overrides or [], store, runs)
+    write_report(name, overrides or [], store, runs)
 
 
 @app.command()

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING
 from ikusi.core import log
 from ikusi.core.artifact import Artifact, Spec, hash_data
 from ikusi.core.config import to_plain
-from ikusi.core.errors import ConfigError, DataError, IkusiError
+from ikusi.core.errors import (
+    ConfigError,
+    CorruptArtifact,
+    DataError,
+    IkusiError,
+    StoreError,
+    suggest,
+)
 from ikusi.core.files import disk_errors, write_durably
 from ikusi.core.links import read_link
 from ikusi.core.store import Store
 from ikusi.study.plan import CellPlan, Plan, left_out_notes, plan_study
-from ikusi.study.recipe import read_recipe
+from ikusi.study.recipe import names, read_recipe
 
 if TYPE_CHECKING:
     from ikusi.study.summary import Summariser
@@ -90,6 +97,41 @@ def run_study(
             report.finish()
         raise
     print(f"Report: {report.finish()}")
+
+
+def write_report(name: str, overrides: Sequence[str], store_path: Path, runs: Path) -> None:
+    """Write the report on whatever `name` is: a study's recipe, or a data set in the store.
+
+    Args:
+        name: a recipe's name or file, else an artifact, a link or a Parquet file.
+        overrides: `key=value` each, of a study.
+        store_path: where artifacts are.
+        runs: where the report goes.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    path = Path(name)
+    if name in names() or path.suffix in (".yaml", ".yml"):
+        write_study_report(name, overrides, store_path, runs)
+        return
+    from ikusi.data.dataset import open_dataset
+    from ikusi.data.report import write_data_report
+
+    log.setup()
+    store = Store(store_path)
+    try:
+        dataset = open_dataset(name, store)
+    except CorruptArtifact:
+        raise
+    except StoreError:
+        raise ConfigError(
+            f"{name!r} is no recipe, and no data set in the store at {store.root}. "
+            f"{suggest(name, names())}"
+        ) from None
+    if overrides:
+        raise ConfigError(f"{overrides[0]!r}: {name} is a data set and takes no such changes.")
+    print(f"Report: {write_data_report(dataset, store, runs / 'data' / f'{dataset.name}-report')}")
 
 
 def write_study_report(recipe: str, overrides: Sequence[str], store_path: Path, runs: Path) -> None:
