@@ -138,7 +138,7 @@ def _length_plot(found: dict[str, Lengths]) -> str:
         if (bins := lengths.bins)
         for place, count in sorted(bins.items())
     ]
-    longest = max([100, *(value["length"] for value in values)])
+    longest = max([100, *(middle(place) for lengths in found.values() for place in lengths.bins)])
     scale = {"type": "log", "nice": False, "domain": [1, 1.2 * longest]}
     lengths = number("length", title="characters", scale=scale)
     shared = {
