@@ -23,6 +23,7 @@ LAYERS = (
     ("backends",),
     ("data", "evaluate", "train", "world"),
     ("study",),
+    ("launch", "offline"),
     ("api",),
     ("ask", "show"),
     ("cli",),

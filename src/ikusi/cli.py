@@ -197,3 +197,37 @@ def publish(
         private=private,
         dry_run=dry_run,
     )
+
+
+@app.command()
+def fetch(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    to: Annotated[Path, typer.Option("--to", help="A folder to carry to the other machine.")],
+    overrides: Overrides = None,
+    wheels: Annotated[bool, typer.Option("--wheels/--no-wheels", help="Packages, too.")] = True,
+    dry_run: DryRun = False,
+) -> None:
+    """Bring all that a recipe needs from the network, for a machine without internet.
+
+    Example: `ikusi fetch quickstart --to bundle --dry-run`
+    """
+    from ikusi.offline.fetch import fetch as fetch_all
+
+    fetch_all(recipe, overrides or [], to, wheels=wheels, dry_run=dry_run)
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    overrides: Overrides = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no network.")] = False,
+    store: StorePath = _STORE,
+    workers: Workers = None,
+) -> None:
+    """Say whether a recipe would run here, and what is absent; exit 1 when something is.
+
+    Example: `ikusi doctor quickstart --offline`
+    """
+    from ikusi.offline.doctor import doctor as examine
+
+    examine(recipe, overrides or [], store, offline=offline, workers=workers)
