@@ -32,6 +32,15 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Steps side by side. Default: one per core.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute nothing.")]
+Launch = Annotated[
+    Literal["slurm", "local"] | None,
+    typer.Option("--launch", help="Submit it as jobs; `local` runs the same jobs here."),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option("--slurm", metavar="KEY=VALUE", help="Of the jobs, such as partition=gpu."),
+]
+Only = Annotated[list[str] | None, typer.Option("--only", hidden=True)]
 _STORE, _RUNS = Path("store"), Path("runs")
 
 WELCOME = """\
@@ -75,15 +84,25 @@ def study(
     store: StorePath = _STORE,
     runs: RunsPath = _RUNS,
     workers: Workers = None,
+    launch: Launch = None,
+    slurm: Slurm = None,
+    only: Only = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run a grid of models over one chain, each shared step once, and report.
 
     Example: `ikusi study quickstart target=cy`
     """
+    if launch is not None:
+        from ikusi.launch import launch_study
+
+        how = (store, runs, workers, launch, slurm)
+        launch_study("study", recipe, overrides or [], *how, dry_run=dry_run)
+        return
     from ikusi.study.commands import run_study
 
-    run_study("study", recipe, overrides or [], store, runs, workers, dry_run=dry_run)
+    here = (store, runs, workers)
+    run_study("study", recipe, overrides or [], *here, dry_run=dry_run, only=only or ())
 
 
 @app.command()
@@ -93,15 +112,25 @@ def run(
     store: StorePath = _STORE,
     runs: RunsPath = _RUNS,
     workers: Workers = None,
+    launch: Launch = None,
+    slurm: Slurm = None,
+    only: Only = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make one model, from its sources to the report.
 
     Example: `ikusi run world instruct.mixture.multimodal.target_share=0.5`
     """
+    if launch is not None:
+        from ikusi.launch import launch_study
+
+        how = (store, runs, workers, launch, slurm)
+        launch_study("run", recipe, overrides or [], *how, dry_run=dry_run)
+        return
     from ikusi.study.commands import run_study
 
-    run_study("run", recipe, overrides or [], store, runs, workers, dry_run=dry_run)
+    here = (store, runs, workers)
+    run_study("run", recipe, overrides or [], *here, dry_run=dry_run, only=only or ())
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What a recipe needs from outside: weights, data sets, packages, programs, servers.
 
 Place: recipe -> [needs] -> fetch, doctor. Contract: read from the resolved recipe; asks nobody. A
-name is the hub's when it is `org/name`, no part of the embedded world and no folder here.
+name is the hub's when it is `org/name`, and no part of the embedded world, artifact or path here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ikusi.core.artifact import is_address
 from ikusi.core.errors import StoreError
 from ikusi.core.hub import Kind
 from ikusi.core.store import Store
@@ -99,6 +100,7 @@ def is_hub_name(name: str) -> bool:
     return bool(
         _HUB_NAME.fullmatch(name)
         and not name.startswith("world/")
+        and not is_address(name)
         and not Path(name).expanduser().exists()
     )
 

@@ -44,6 +44,7 @@ def run_study(
     workers: int | None,
     *,
     dry_run: bool,
+    only: Sequence[str] = (),
 ) -> None:
     """Plan a recipe, run what the store lacks, print and report each cell's result as it comes.
 
@@ -55,9 +56,12 @@ def run_study(
         runs: where readable links and the report go.
         workers: steps side by side; None for one per core.
         dry_run: print the plan and stop.
+        only: addresses; make these and what they are made from, and no report.
     """
     log.setup()
-    plan = _plan(verb, recipe, overrides)
+    plan = plan_of(verb, recipe, overrides)
+    if only:
+        plan = _part(plan, only)
     store = Store(store_path)
     from ikusi.study.run import default_workers, run_plan
 
@@ -70,6 +74,12 @@ def run_study(
 
     for line in left_out_notes(plan.recipe):
         print(line)
+    if only:
+        with disk_errors(store.root):
+            store.root.mkdir(parents=True, exist_ok=True)
+        expected = estimate(plan, store, workers).seconds
+        run_plan(plan, store, workers=workers, expected=expected, on_done=lambda spec, made: None)
+        return
     begun = time.monotonic()
     summariser = Summariser(plan, store, [_command(verb, recipe, overrides)])
     folder = runs / plan.recipe.name
@@ -149,7 +159,7 @@ def write_study_report(recipe: str, overrides: Sequence[str], store_path: Path, 
     from ikusi.study.summary import Summariser
 
     log.setup()
-    plan = _plan("study", recipe, overrides)
+    plan = plan_of("study", recipe, overrides)
     store = Store(store_path)
     command = _command("study", recipe, overrides)
     summariser = Summariser(plan, store, [command])
@@ -224,7 +234,8 @@ class _Report:
         return json.dumps(facts, indent=1) + "\n"
 
 
-def _plan(verb: str, recipe: str, overrides: Sequence[str]) -> Plan:
+def plan_of(verb: str, recipe: str, overrides: Sequence[str]) -> Plan:
+    """Return the plan of a recipe, for `study` or, of one model, for `run`."""
     _, data = read_recipe(recipe, overrides)
     if verb == "run":
         axes = (data.get("study") or {}).get("axes")
@@ -234,6 +245,15 @@ def _plan(verb: str, recipe: str, overrides: Sequence[str]) -> Plan:
                 f"Use `ikusi study {recipe}`, or run a recipe without axes."
             )
     return plan_study(data, recipe)
+
+
+def _part(plan: Plan, only: Sequence[str]) -> Plan:
+    """Return the steps that some addresses need; of a job that makes a part of a study."""
+    for address in only:
+        if address not in plan.steps:
+            raise ConfigError(f"--only {address}: is no step of {plan.recipe.name}.")
+    needed = plan.closure(only)
+    return Plan(plan.recipe, {a: spec for a, spec in plan.steps.items() if a in needed})
 
 
 def _command(verb: str, recipe: str, overrides: Sequence[str]) -> str:
