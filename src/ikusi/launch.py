@@ -242,10 +242,10 @@ def _run_here(
         try:
             submitted.result()
         except Exception as error:  # whatever became of the job: its own words are in the log
-            told = str(error).strip().splitlines()
+            told = [line for line in str(error).splitlines() if "Error: " in line]
+            reason = told[-1].partition("Error: ")[2] if told else type(error).__name__
             raise LaunchError(
-                f"The job {job.name} failed: {told[-1] if told else 'no word'}. "
-                f"Log: {submitted.paths.stderr}"
+                f"The job {job.name} failed: {reason}. Log: {submitted.paths.stderr}"
             ) from None
 
 
