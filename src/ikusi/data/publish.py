@@ -421,6 +421,8 @@ def publish(
     log.setup()
     if not store_path.is_dir() and not any(Path(name).exists() for name in names):
         raise StoreError(f"{store_path}: there is no store here. Give --store, or set IKUSI_STORE.")
+    if to is not None:
+        check_place(to)  # told now, and not after all rows are read
     store = Store(store_path)
     publication = look(names, store, licence=licence, images=images, benchmark=benchmark)
     folder = to or runs / "publish" / publication.name
