@@ -150,6 +150,9 @@ class _HuggingFace:
                 repo_id=name,
                 repo_type="dataset",
                 folder_path=folder,
+                ignore_patterns=[".cache/**"],
+                # Rows of an earlier push must not stay among these.
+                delete_patterns=["data/*.parquet"],
                 commit_message="Data set made by ikusi",
             )
         return page(name, "dataset")
