@@ -19,7 +19,7 @@ from ikusi.core import hub
 from ikusi.core.hub import HubError
 from ikusi.core.records import read_records
 from ikusi.core.store import Spec
-from ikusi.data import publish as publishing
+from ikusi.data import publish_rows as publishing
 
 pytest.importorskip("datasets")
 
