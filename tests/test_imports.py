@@ -16,12 +16,14 @@ import ikusi
 ROOT = Path(ikusi.__file__).parent
 LAYERS = (
     ("core",),
+    ("pages",),
     ("languages",),
     ("model",),
     ("batch",),
     ("backends",),
     ("data", "evaluate", "train", "world"),
     ("study",),
+    ("launch", "offline"),
     ("api",),
     ("ask", "show"),
     ("cli",),

@@ -6,7 +6,7 @@ Nothing heavy is imported before a verb runs, so `ikusi --help` answers at once.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,6 +32,15 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Steps side by side. Default: one per core.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute nothing.")]
+Launch = Annotated[
+    Literal["slurm", "local"] | None,
+    typer.Option("--launch", help="Submit it as jobs; `local` runs the same jobs here."),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option("--slurm", metavar="KEY=VALUE", help="Of the jobs, such as partition=gpu."),
+]
+Only = Annotated[list[str] | None, typer.Option("--only", hidden=True)]
 _STORE, _RUNS = Path("store"), Path("runs")
 
 WELCOME = """\
@@ -75,15 +84,25 @@ def study(
     store: StorePath = _STORE,
     runs: RunsPath = _RUNS,
     workers: Workers = None,
+    launch: Launch = None,
+    slurm: Slurm = None,
+    only: Only = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run a grid of models over one chain, each shared step once, and report.
 
     Example: `ikusi study quickstart target=cy`
     """
+    if launch is not None:
+        from ikusi.launch import launch_study
+
+        how = (store, runs, workers, launch, slurm)
+        launch_study("study", recipe, overrides or [], *how, dry_run=dry_run)
+        return
     from ikusi.study.commands import run_study
 
-    run_study("study", recipe, overrides or [], store, runs, workers, dry_run=dry_run)
+    here = (store, runs, workers)
+    run_study("study", recipe, overrides or [], *here, dry_run=dry_run, only=only or ())
 
 
 @app.command()
@@ -93,31 +112,41 @@ def run(
     store: StorePath = _STORE,
     runs: RunsPath = _RUNS,
     workers: Workers = None,
+    launch: Launch = None,
+    slurm: Slurm = None,
+    only: Only = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make one model, from its sources to the report.
 
     Example: `ikusi run world instruct.mixture.multimodal.target_share=0.5`
     """
+    if launch is not None:
+        from ikusi.launch import launch_study
+
+        how = (store, runs, workers, launch, slurm)
+        launch_study("run", recipe, overrides or [], *how, dry_run=dry_run)
+        return
     from ikusi.study.commands import run_study
 
-    run_study("run", recipe, overrides or [], store, runs, workers, dry_run=dry_run)
+    here = (store, runs, workers)
+    run_study("run", recipe, overrides or [], *here, dry_run=dry_run, only=only or ())
 
 
 @app.command()
 def report(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    name: Annotated[str, typer.Argument(help="A recipe, or a data set: an artifact, link, file.")],
     overrides: Overrides = None,
     store: StorePath = _STORE,
     runs: RunsPath = _RUNS,
 ) -> None:
-    """Write a study's report again, from what the store has; nothing is trained.
+    """Write the report of a study, or of a data set, from what the store has.
 
-    Example: `ikusi report quickstart target=cy`
+    Examples: `ikusi report quickstart target=cy`, `ikusi report runs/data/cc3m-eu`
     """
-    from ikusi.study.commands import write_study_report
+    from ikusi.study.commands import write_report
 
-    write_study_report(recipe, overrides or [], store, runs)
+    write_report(name, overrides or [], store, runs)
 
 
 @app.command()
@@ -223,6 +252,27 @@ def filter_(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, as a YAML file.")] = None,
     name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
+@app.command()
+def publish(
+    names: Annotated[list[str], typer.Argument(help="Artifacts, links, or Parquet files.")],
+    to: Annotated[Path | None, typer.Option("--to", help="A folder of its own.")] = None,
+    hub: Annotated[str | None, typer.Option("--hub", help="A data set there: org/name.")] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="For the whole, SPDX. Default: what the rows allow together."),
+    ] = None,
+    images: Annotated[
+        Literal["embed", "reference"] | None,
+        typer.Option(help="Default: reference where each picture has a url, else embed."),
+    ] = None,
+    benchmark: Annotated[
+        bool | None,
+        typer.Option(
+            "--benchmark/--training",
+            help="Splits by language, or one `train`. Default: by whether each row has answers.",
+        ),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="For you alone, on the hub.")] = False,
     store: StorePath = _STORE,
     runs: RunsPath = _RUNS,
     dry_run: DryRun = False,
@@ -372,3 +422,55 @@ def check(
     run_check(
         file, format_name=format, mapping=mapping, images=images, language=language, limit=limit
     )
+    """Make a folder that `datasets.load_dataset` opens, with a card, and send it to the hub.
+
+    Example: `ikusi publish runs/data/cc3m-eu --to cc3m-eu --dry-run`
+    """
+    from ikusi.data.publish import publish as publish_data
+
+    publish_data(
+        names,
+        store,
+        runs,
+        to=to,
+        hub_name=hub,
+        licence=licence,
+        images=images,
+        benchmark=benchmark,
+        private=private,
+        dry_run=dry_run,
+    )
+
+
+@app.command()
+def fetch(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    to: Annotated[Path, typer.Option("--to", help="A folder to carry to the other machine.")],
+    overrides: Overrides = None,
+    wheels: Annotated[bool, typer.Option("--wheels/--no-wheels", help="Packages, too.")] = True,
+    dry_run: DryRun = False,
+) -> None:
+    """Bring all that a recipe needs from the network, for a machine without internet.
+
+    Example: `ikusi fetch quickstart --to bundle --dry-run`
+    """
+    from ikusi.offline.fetch import fetch as fetch_all
+
+    fetch_all(recipe, overrides or [], to, wheels=wheels, dry_run=dry_run)
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    overrides: Overrides = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no network.")] = False,
+    store: StorePath = _STORE,
+    workers: Workers = None,
+) -> None:
+    """Say whether a recipe would run here, and what is absent; exit 1 when something is.
+
+    Example: `ikusi doctor quickstart --offline`
+    """
+    from ikusi.offline.doctor import doctor as examine
+
+    examine(recipe, overrides or [], store, offline=offline, workers=workers)

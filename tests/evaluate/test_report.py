@@ -16,9 +16,8 @@ import pytest
 from tests.browser import chromium, needs_chromium, open_quietly
 
 from ikusi.evaluate.report import Cost, Sample, StudySummary, analyse, write_report
-from ikusi.evaluate.report_html import POLICY
-from ikusi.evaluate.report_markup import Markup, clean, escape, tag
 from ikusi.evaluate.results import result_table
+from ikusi.pages.markup import POLICY, Markup, clean, escape, tag
 
 StudyOf = Callable[..., StudySummary]
 HOSTILE = (

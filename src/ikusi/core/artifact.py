@@ -107,6 +107,11 @@ def split_address(address: str) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text has the form of an address."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Spec:
     """What an artifact is to be made from; all that its address depends on, and a name."""

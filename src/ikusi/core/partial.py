@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,6 +20,7 @@ from ikusi.core.artifact import (
     NOT_PAYLOAD,
     STATS,
     WORK,
+    Artifact,
     Manifest,
     Spec,
     hash_file,
@@ -83,10 +84,7 @@ def finish(partial: Path, spec: Spec, stats: Mapping[str, Any], seconds: float) 
         STATS: (json.dumps(plain(stats, f"{spec.kind} stats"), indent=1) + "\n").encode(),
     }
     payload = scan_payload(partial)
-    for name in payload:
-        files.fsync_file(partial / name)
-    for folder in sorted({folder for name in payload for folder in PurePath(name).parents}):
-        files.fsync_folder(partial / folder)
+    _sync(partial, payload)
     for name, content in notes.items():
         with open(partial / name, "wb") as stream:
             stream.write(content)
@@ -108,3 +106,22 @@ def finish(partial: Path, spec: Spec, stats: Mapping[str, Any], seconds: float) 
     )
     files.write_durably(partial / MANIFEST, manifest.to_json().encode())
     return manifest
+
+
+def close(partial: Path, manifest: Manifest) -> None:
+    """Close a folder that was filled from elsewhere, everything onto the disk, the manifest last.
+
+    Raises:
+        CorruptArtifact: what is in it is not what `manifest` says.
+    """
+    Artifact(manifest.address, partial, manifest).verify()
+    _sync(partial, (*manifest.files, *manifest.notes))
+    files.write_durably(partial / MANIFEST, manifest.to_json().encode())
+
+
+def _sync(partial: Path, names: Iterable[str]) -> None:
+    listed = list(names)
+    for name in listed:
+        files.fsync_file(partial / name)
+    for folder in sorted({folder for name in listed for folder in PurePath(name).parents}):
+        files.fsync_folder(partial / folder)

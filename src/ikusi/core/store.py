@@ -38,7 +38,7 @@ from ikusi.core.artifact import (
 from ikusi.core.errors import CorruptArtifact, StoreError
 from ikusi.core.lease import Lease
 from ikusi.core.links import make_link, note_root, read_link
-from ikusi.core.partial import clear, finish, leave, work_folder
+from ikusi.core.partial import clear, close, finish, leave, work_folder
 
 if TYPE_CHECKING:
     from ikusi.core.upkeep import Garbage, Usage, Why
@@ -148,6 +148,40 @@ class Store:
                 another content.
             ConfigError: the stats are no plain data.
         """
+
+        def make(partial: Path, lease: Lease) -> Manifest:
+            start = time.monotonic()
+            stats = write(partial)
+            seconds = time.monotonic() - start
+            lease.check()
+            return finish(partial, spec, stats or {}, seconds)
+
+        return self._add(spec, make)
+
+    def receive(self, manifest: Manifest, fill: Callable[[Path], None]) -> Artifact:
+        """Return the artifact that `manifest` is of, made elsewhere and filled in by `fill`.
+
+        Args:
+            manifest: as it was written there.
+            fill: puts the payload, and what stands beside it but the manifest, into a folder.
+
+        Raises:
+            CorruptArtifact: what `fill` left is not what the manifest says.
+            StoreError: as `build`.
+        """
+        spec = Spec(
+            manifest.kind, manifest.name, manifest.version, manifest.config, manifest.inputs
+        )
+
+        def make(partial: Path, lease: Lease) -> Manifest:
+            fill(partial)
+            lease.check()
+            close(partial, manifest)
+            return manifest
+
+        return self._add(spec, make)
+
+    def _add(self, spec: Spec, make: Callable[[Path, Lease], Manifest]) -> Artifact:
         artifact = self._usable(spec)
         if artifact is not None:
             return artifact
@@ -162,11 +196,8 @@ class Store:
             partial = self.root / ".partial" / short
             clear(partial)
             try:
-                start = time.monotonic()
-                stats = write(partial)
-                seconds = time.monotonic() - start
+                manifest = make(partial, lease)
                 lease.check()
-                manifest = finish(partial, spec, stats or {}, seconds)
                 self._compare(manifest, replaced)
                 lease.check()
                 return self._publish(partial, spec, manifest)

@@ -163,6 +163,53 @@ def gc(
     typer.echo(f"Removed {len(removed)} things, {show_bytes(sum(item.bytes for item in removed))}.")
 
 
+@app.command("pack")
+def pack(
+    artifacts: Annotated[list[str], typer.Argument(help="Addresses, hashes, starts, or links.")],
+    to: Annotated[Path, typer.Option("--to", help="The file to make, such as data.tar.")],
+    store: StorePath = _DEFAULT_STORE,
+) -> None:
+    """Put artifacts, and all that they were made from, into one file for another machine.
+
+    Example: `ikusi store pack runs/data/cc3m-eu --to cc3m-eu.tar`
+    """
+    from ikusi.core import log
+    from ikusi.core.files import show_bytes
+    from ikusi.core.pack import pack as pack_artifacts
+
+    log.setup()
+    packed = pack_artifacts(_open(store), artifacts, to)
+    for address in packed.gone:
+        typer.echo(f"Not in the store any more, so not in the file: {address}")
+    count = len(packed.artifacts)
+    typer.echo(f"{to}: {count} artifacts, {show_bytes(packed.bytes)}")
+
+
+@app.command("unpack")
+def unpack(
+    file: Annotated[Path, typer.Argument(help="What `ikusi store pack` made.")],
+    store: StorePath = _DEFAULT_STORE,
+    runs: Annotated[Path, typer.Option("--runs", help="Where readable links go.")] = Path("runs"),
+) -> None:
+    """Put what a file holds into the store, every byte checked; it goes on if it was stopped.
+
+    Example: `ikusi store unpack cc3m-eu.tar`
+    """
+    from ikusi.core import log
+    from ikusi.core.pack import unpack as unpack_artifacts
+    from ikusi.core.store import Store
+
+    log.setup()
+    opened = Store(store)
+    packed = unpack_artifacts(file, opened)
+    for address in packed.wanted:
+        artifact = opened.locate(address)
+        link = runs / "data" / f"{artifact.kind}-{artifact.manifest.name}"
+        opened.link(link, artifact)  # so that clearing up leaves it alone
+        typer.echo(f"{link} -> {artifact.address}")
+    typer.echo(f"{len(packed.artifacts)} artifacts are in {opened.root}")
+
+
 def _open(folder: Path) -> Store:
     from ikusi.core.errors import StoreError
     from ikusi.core.store import Store

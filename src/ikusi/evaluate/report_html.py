@@ -15,24 +15,24 @@ from ikusi.core.log import show_duration
 from ikusi.evaluate import report_plots as plots
 from ikusi.evaluate import report_sections as sections
 from ikusi.evaluate.report_data import MACRO, ReportData, StudySummary
-from ikusi.evaluate.report_markup import (
+from ikusi.evaluate.report_markup import score, with_bounds
+from ikusi.evaluate.report_samples import samples
+from ikusi.evaluate.results import show_share
+from ikusi.evaluate.verdicts import CLAIMS, Verdict
+from ikusi.pages.markup import (
     ABSENT,
     NOTHING,
     Markup,
+    chapters,
+    document,
     figure,
     folded,
     join,
     note,
     plots_beside,
-    score,
     table,
     tag,
-    with_bounds,
 )
-from ikusi.evaluate.report_samples import samples
-from ikusi.evaluate.report_style import CSS
-from ikusi.evaluate.results import show_share
-from ikusi.evaluate.verdicts import CLAIMS, Verdict
 
 WHAT_THIS_IS = (
     "Text-only language models were taught to see, with different shares of their multimodal "
@@ -52,12 +52,11 @@ COST_WORDS = (
     "several cells need is done once: “unshared” is how many there would be, and what they would "
     "take, if each cell did all of its steps by itself."
 )
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def page(study: StudySummary, data: ReportData) -> str:
     """Return the whole page."""
-    chapters = [
+    parts = [
         ("claims", "The two claims, in this toy world", _claims(study, data)),
         ("curves", "Score by target share", _curves(study, data)),
         ("samples", "Samples", samples(study)),
@@ -71,25 +70,9 @@ def page(study: StudySummary, data: ReportData) -> str:
         ("cost", "What it cost", _cost(study)),
         ("reproduce", "How to reproduce", _reproduce(study)),
     ]
-    there = [(name, title, body) for name, title, body in chapters if body]
-    contents = tag(
-        "nav", *(join(tag("a", title, href=f"#{name}"), " ") for name, title, _ in there)
-    )
-    body = join(
-        tag("h1", study.title),
-        _opening(study),
-        contents,
-        _glance(study, data),
-        *(tag("section", tag("h2", title), body, id=name) for name, title, body in there),
-    )
-    head = join(
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", study.title),
-        tag("style", Markup(CSS)),
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
+    contents, every_section = chapters(parts)
+    opening = (tag("h1", study.title), _opening(study), contents, _glance(study, data))
+    return document(study.title, join(*opening, every_section))
 
 
 def _opening(study: StudySummary) -> Markup:

@@ -1,62 +1,17 @@
-"""The plots of a report: rows in, inline SVG out, drawn by vl-convert without a browser.
+"""The plots of a study's report: rows in, inline SVG out.
 
-Place: report_data -> [report_plots] -> report_html. A plot is a Vega-Lite specification as plain
-data. Contract: no script and no link in the SVG;
-colours are CSS variables of the page, so a plot follows light and dark; every name is text.
+Place: report_data -> [report_plots] -> report_html, over `pages.plots`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from ikusi.evaluate.report_data import Row
 from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
+from ikusi.pages.plots import MUTED, Spec, colour, nominal, number, rule, svg
 
-# Vega wants colours, the page has variables: these stand for them until the SVG is there.
-_COLOURS = {
-    "#010203": "var(--c1)",
-    "#010204": "var(--c2)",
-    "#010205": "var(--c3)",
-    "#010206": "var(--c4)",
-    "#010207": "var(--c5)",
-    "#010208": "var(--c6)",
-    "#010209": "var(--ink)",
-    "#01020a": "var(--muted)",
-    "#01020b": "var(--line)",
-}
-_SERIES = list(_COLOURS)[:6]
-_INK, _MUTED, _LINE = list(_COLOURS)[6:]
-_WIDTH, _HEIGHT = 330, 210
-_CONFIG = {
-    "background": "transparent",
-    "font": "system-ui, sans-serif",
-    "padding": {"left": 8, "right": 12, "top": 4, "bottom": 4},
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": _MUTED,
-        "titleColor": _MUTED,
-        "domainColor": _LINE,
-        "tickColor": _LINE,
-        "gridColor": _LINE,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-    },
-    "legend": {
-        "orient": "top",
-        "labelColor": _INK,
-        "labelFontSize": 12,
-        "labelLimit": 300,
-        "symbolType": "circle",
-    },
-}
 _SHARE_SCALE = {"domain": [-0.02, 1.02], "nice": False}
-
-Spec = dict[str, Any]
-"""Vega-Lite, as plain data."""
 
 
 def short_split(split: str) -> str:
@@ -68,15 +23,15 @@ def short_split(split: str) -> str:
 def score_curves(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """Draw the score by share, one line with a band a backbone; dashed: the majority baseline."""
     majority = [row["majority"] for row in rows if row["majority"] is not None]
-    under = [_rule(sum(majority) / len(majority))] if majority else []
-    return _svg([*under, *_curves(rows, "backbone", backbones, "score", (0, 1))])
+    under = [rule(sum(majority) / len(majority))] if majority else []
+    return svg([*under, *_curves(rows, "backbone", backbones, "score", (0, 1))])
 
 
 def ratio_curve(rows: Sequence[Row], backbones: Sequence[str], ratio: float, share: float) -> str:
     """Draw score / score(100%) by share, with the ratio and the share that the claim names."""
     top = max([1.1, *(row["upper"] for row in rows if row["upper"] is not None)])
     curves = _curves(rows, "backbone", backbones, "score / score(100%)", (0, min(top, 1.6)))
-    return _svg([_rule(ratio), _mark_share(share), *curves])
+    return svg([rule(ratio), _mark_share(share), *curves])
 
 
 def gap_curve(rows: Sequence[Row], pairs: Sequence[str], margin: float, share: float) -> str:
@@ -85,17 +40,17 @@ def gap_curve(rows: Sequence[Row], pairs: Sequence[str], margin: float, share: f
     reach = min(1.0, 1.1 * reach)
     inside = {
         "data": {"values": [{"low": -margin, "high": margin}]},
-        "mark": {"type": "rect", "color": _MUTED, "opacity": 0.18},
-        "encoding": {"y": _number("low"), "y2": {"field": "high"}},
+        "mark": {"type": "rect", "color": MUTED, "opacity": 0.18},
+        "encoding": {"y": number("low"), "y2": {"field": "high"}},
     }
     curves = _curves(rows, "backbone", pairs, "gap", (-reach, reach))
-    return _svg([inside, _mark_share(share), *curves])
+    return svg([inside, _mark_share(share), *curves])
 
 
 def split_curves(rows: Sequence[Row], splits: Sequence[str]) -> str:
     """Draw one backbone's score by share, one line a kind of evaluation item."""
     named = [row | {"split": short_split(row["split"])} for row in rows]
-    return _svg(_curves(named, "split", [short_split(s) for s in splits], "score", (0, 1), 2))
+    return svg(_curves(named, "split", [short_split(s) for s in splits], "score", (0, 1), 2))
 
 
 def change_curves(rows: Sequence[Row], backbones: Sequence[str]) -> str:
@@ -103,7 +58,7 @@ def change_curves(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     bounds = [abs(row[key] or 0) for row in rows for key in ("lower", "upper", "value")]
     reach = min(1.0, max([0.1, *(1.1 * bound for bound in bounds)]))
     curves = _curves(rows, "backbone", backbones, "after − before", (-reach, reach))
-    return _svg([_rule(0.0), *curves])
+    return svg([rule(0.0), *curves])
 
 
 def said_bars(rows: Sequence[Row], names: Mapping[str, str]) -> str:
@@ -124,13 +79,13 @@ def said_bars(rows: Sequence[Row], names: Mapping[str, str]) -> str:
         "data": {"values": values},
         "mark": "bar",
         "encoding": {
-            "x": _name("share", sort=shares, title="target share", axis={"labelAngle": 0}),
-            "y": _number("value", title="share of answers", scale={"domain": [0, 1]}),
-            "color": _colour("said", order, rows=2),
-            "order": _number("place"),
+            "x": nominal("share", sort=shares, title="target share", axis={"labelAngle": 0}),
+            "y": number("value", title="share of answers", scale={"domain": [0, 1]}),
+            "color": colour("said", order, rows=2),
+            "order": number("place"),
         },
     }
-    return _svg([bars])
+    return svg([bars])
 
 
 def control_points(rows: Sequence[Row], backbones: Sequence[str]) -> str:
@@ -144,16 +99,16 @@ def control_points(rows: Sequence[Row], backbones: Sequence[str]) -> str:
         for row in rows
     ]
     shared = {
-        "y": _name("what", title=None, sort=None, axis={"labelLimit": 260, "labelPadding": 8}),
-        "yOffset": _name("backbone", sort=list(backbones)),
-        "color": _colour("backbone", backbones),
+        "y": nominal("what", title=None, sort=None, axis={"labelLimit": 260, "labelPadding": 8}),
+        "yOffset": nominal("backbone", sort=list(backbones)),
+        "color": colour("backbone", backbones),
     }
-    x = _number("value", title="score", scale={"domain": [0, 1]})
+    x = number("value", title="score", scale={"domain": [0, 1]})
     layers = [
         {
             "data": {"values": values},
             "mark": {"type": "rule", "strokeWidth": 2},
-            "encoding": {**shared, "x": _number("lower"), "x2": {"field": "upper"}},
+            "encoding": {**shared, "x": number("lower"), "x2": {"field": "upper"}},
         },
         {
             "data": {"values": values},
@@ -161,7 +116,7 @@ def control_points(rows: Sequence[Row], backbones: Sequence[str]) -> str:
             "encoding": {**shared, "x": x},
         },
     ]
-    return _svg(layers, width=250, height=34 * len({value["what"] for value in values}))
+    return svg(layers, width=250, height=34 * len({value["what"] for value in values}))
 
 
 def _curves(
@@ -176,13 +131,13 @@ def _curves(
     there = [row for row in rows if row["value"] is not None]
     seen = {row[by] for row in there}
     shared = {
-        "x": _number("share", title="target share", axis=_share_axis(there), scale=_SHARE_SCALE),
-        "color": _colour(by, [name for name in order if name in seen], order, rows=legend_rows),
+        "x": number("share", title="target share", axis=_share_axis(there), scale=_SHARE_SCALE),
+        "color": colour(by, [name for name in order if name in seen], order, rows=legend_rows),
     }
     scale = {"domain": list(domain), "clamp": True, "nice": False}
-    bounds = {"y": _number("lower", title=title, scale=scale), "y2": {"field": "upper"}}
-    value = {"y": _number("value")}
-    shape = {"shape": _name(by, sort=list(order), legend=None)}
+    bounds = {"y": number("lower", title=title, scale=scale), "y2": {"field": "upper"}}
+    value = {"y": number("value")}
+    shape = {"shape": nominal(by, sort=list(order), legend=None)}
     marks: list[tuple[Spec, Spec]] = [
         ({"type": "area", "opacity": 0.2}, bounds),
         ({"type": "rule", "opacity": 0.5}, bounds),
@@ -199,47 +154,9 @@ def _share_axis(rows: Iterable[Row]) -> Spec:
     return {"values": ticks or [0, 1], "format": "~%", "grid": False}
 
 
-def _colour(
-    by: str, names: Sequence[str], order: Sequence[str] | None = None, rows: int = 1
-) -> Spec:
-    order = list(order or names)
-    colours = [_SERIES[order.index(name) % len(_SERIES)] for name in names]
-    columns = -(-len(names) // rows) if rows > 1 else 2
-    legend = {"title": None, "columns": columns, "columnPadding": 22, "symbolOpacity": 1}
-    scale = {"domain": list(names), "range": colours}
-    return _name(by, scale=scale, legend=legend if len(names) > 1 else None)
-
-
-def _rule(height: float) -> Spec:
-    mark = {"type": "rule", "strokeDash": [5, 4], "color": _MUTED, "strokeWidth": 1.5}
-    return {"data": {"values": [{"y": height}]}, "mark": mark, "encoding": {"y": _number("y")}}
-
-
 def _mark_share(share: float) -> Spec:
     return {
         "data": {"values": [{"x": share}]},
-        "mark": {"type": "rule", "strokeDash": [2, 3], "color": _MUTED},
-        "encoding": {"x": _number("x", scale=_SHARE_SCALE)},
+        "mark": {"type": "rule", "strokeDash": [2, 3], "color": MUTED},
+        "encoding": {"x": number("x", scale=_SHARE_SCALE)},
     }
-
-
-def _number(field: str, **more: Any) -> Spec:
-    return {"field": field, "type": "quantitative", **more}
-
-
-def _name(field: str, **more: Any) -> Spec:
-    return {"field": field, "type": "nominal", **more}
-
-
-def _svg(layers: Sequence[Spec], width: int = _WIDTH, height: int = _HEIGHT) -> str:
-    """Return the layers as SVG text fit to stand in a page with others."""
-    import vl_convert
-
-    spec = {"width": width, "height": height, "config": _CONFIG, "layer": list(layers)}
-    svg: str = vl_convert.vegalite_to_svg(spec)
-    for stand_in, variable in _COLOURS.items():
-        svg = svg.replace(stand_in, variable)
-    prefix = f"p{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"  # ids are shared by a whole page
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
-    return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 
 from ikusi.evaluate.report_data import Sample, StudySummary
-from ikusi.evaluate.report_markup import NOTHING, Markup, folded, join, note, tag
+from ikusi.pages.markup import NOTHING, Markup, folded, join, note, tag
 
 _SHOWN_CELLS = 12
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from ikusi.evaluate import report_plots as plots
 from ikusi.evaluate.cells import TEXT_BEFORE
 from ikusi.evaluate.report_data import MACRO, ReportData, Row, StudySummary
-from ikusi.evaluate.report_markup import (
+from ikusi.evaluate.report_markup import table_by_share, with_bounds
+from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
+from ikusi.pages.markup import (
     NOTHING,
     Markup,
     clean,
@@ -21,10 +23,7 @@ from ikusi.evaluate.report_markup import (
     note,
     plots_beside,
     table,
-    table_by_share,
-    with_bounds,
 )
-from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
 
 HELD_OUT = ("main", "wording", "design", "probe")
 _TAKEN_FOR = ("target", "pivot", "neither")

@@ -9,15 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Sequence
 
 from ikusi.core.files import show_bytes
 from ikusi.evaluate.report_data import MACRO, ReportData, Row, StudySummary
 from ikusi.evaluate.report_html import COST_WORDS, HOW_MEASURED, WHAT_THIS_IS, cost_sentence
-from ikusi.evaluate.report_markup import clean
 from ikusi.evaluate.results import CONTROLS, SPLITS, show_share
 from ikusi.evaluate.verdicts import CLAIMS, Verdict
+from ikusi.pages.markdown import fence, md, md_table
+from ikusi.pages.markup import clean
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -52,18 +52,18 @@ def claim_rows(verdicts: Iterable[Verdict]) -> list[Row]:
 
 def markdown(study: StudySummary, data: ReportData) -> str:
     """Return the report as Markdown, without the plots and the pictures."""
-    target, pivot = (_md(study.language_name(code)) for code in (study.target, study.pivot))
+    target, pivot = (md(study.language_name(code)) for code in (study.target, study.pivot))
     confidence = f"{study.rules.confidence:.0%}"
     parts = [
-        f"# {_md(study.title)}",
+        f"# {md(study.title)}",
         WHAT_THIS_IS.format(target=target, pivot=pivot),
-        _md(study.vocabulary),
-        _md(study.protocol),
+        md(study.vocabulary),
+        md(study.protocol),
         HOW_MEASURED.format(confidence=confidence),
     ]
     if len(study.cells) < study.expected_cells:
         parts.append(f"**Not complete:** {len(study.cells)} of {study.expected_cells} cells.")
-    parts += [f"**Note:** {_md(note)}" for note in study.notes]
+    parts += [f"**Note:** {md(note)}" for note in study.notes]
     parts.append("## The two claims")
     for number, (claim, words) in enumerate(CLAIMS.items(), 1):
         parts.append(f"### {number}. “{words.format(share=show_share(study.rules.enough_share))}”")
@@ -82,7 +82,7 @@ def markdown(study: StudySummary, data: ReportData) -> str:
             for v in judged
         ]
         head = ["subject", "verdict", "quantity", "value", "bounds", "seeds", "because"]
-        parts.append(_md_table(head, rows) if rows else "There is nothing to compare yet.")
+        parts.append(md_table(head, rows) if rows else "There is nothing to compare yet.")
     parts += ["## Scores by target share", *_score_tables(study, data)]
     parts += _measure_table(
         data, "## Without the picture", ("gain_over_blank", "gain_over_shuffled")
@@ -100,13 +100,13 @@ def markdown(study: StudySummary, data: ReportData) -> str:
             for c in study.costs
         ]
         head = ["kind", "steps", "steps unshared", "seconds", "seconds unshared"]
-        parts += ["## What it cost", COST_WORDS, _md_table(head, rows), cost_sentence(study)]
+        parts += ["## What it cost", COST_WORDS, md_table(head, rows), cost_sentence(study)]
         if study.peak_memory_bytes is not None:
             parts.append(f"Peak memory of a step: {show_bytes(study.peak_memory_bytes)}.")
     if study.reproduce:
-        parts += ["## How to reproduce", _fence("\n".join(study.reproduce), "sh")]
+        parts += ["## How to reproduce", fence("\n".join(study.reproduce), "sh")]
     if study.recipe:
-        parts += ["## The recipe", _fence(study.recipe, "yaml")]
+        parts += ["## The recipe", fence(study.recipe, "yaml")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -133,9 +133,9 @@ def _score_tables(study: StudySummary, data: ReportData) -> list[str]:
                 for b, s, c in points
             ]
             names = [task if task != MACRO else "mean" for task in tasks]
-            parts.append(f"### {_md(study.language_name(language))}: {SPLITS[split]}")
+            parts.append(f"### {md(study.language_name(language))}: {SPLITS[split]}")
             head = ["backbone", "target share", "control", *names]
-            parts.append(_md_table(head, [base, *body] if split != "text" else body))
+            parts.append(md_table(head, [base, *body] if split != "text" else body))
     return parts
 
 
@@ -163,7 +163,7 @@ def _measure_table(data: ReportData, title: str, measures: Sequence[str]) -> lis
         "control",
         *(m.replace("_", " ") for m in measures),
     ]
-    return [title, _md_table(head, body)]
+    return [title, md_table(head, body)]
 
 
 def tex_tables(study: StudySummary, data: ReportData) -> str:
@@ -216,27 +216,6 @@ def _tex(text: str) -> str:
 
 def _tex_row(cells: Iterable[str]) -> str:
     return " & ".join(map(_tex, cells)) + r" \\"
-
-
-def _md(text: str) -> str:
-    """Escape what Markdown, and the HTML inside it, would read as markup."""
-    return re.sub(r"([\\`*_\[\]<>|#&])", r"\\\1", " ".join(clean(text).split()))
-
-
-def _md_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(map(_md, head)) + " |", "|" + " --- |" * len(head)]
-    for row in body:
-        cells = (
-            f"**{_md(c[2:-2])}**" if re.fullmatch(r"\*\*[a-z ]+\*\*", c) else _md(c) for c in row
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _fence(text: str, kind: str) -> str:
-    runs = [len(run) for run in re.findall("`+", text)]
-    fence = "`" * max(3, 1 + max(runs, default=0))
-    return f"{fence}{kind}\n{clean(text).rstrip()}\n{fence}"
 
 
 def _control(control: str) -> str:

@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING
 from ikusi.core import log
 from ikusi.core.artifact import Artifact, Spec, hash_data
 from ikusi.core.config import to_plain
-from ikusi.core.errors import ConfigError, DataError, IkusiError
+from ikusi.core.errors import (
+    ConfigError,
+    CorruptArtifact,
+    DataError,
+    IkusiError,
+    StoreError,
+    suggest,
+)
 from ikusi.core.files import disk_errors, write_durably
 from ikusi.core.links import read_link
 from ikusi.core.store import Store
 from ikusi.study.parts import vocabulary_of
 from ikusi.study.plan import CellPlan, Plan, plan_study
-from ikusi.study.recipe import read_recipe
+from ikusi.study.recipe import names, read_recipe
 from ikusi.study.world_data import check_world, left_out_notes, world_config
 
 if TYPE_CHECKING:
@@ -39,6 +46,7 @@ def run_study(
     workers: int | None,
     *,
     dry_run: bool,
+    only: Sequence[str] = (),
 ) -> None:
     """Plan a recipe, run what the store lacks, print and report each cell's result as it comes.
 
@@ -50,9 +58,12 @@ def run_study(
         runs: where readable links and the report go.
         workers: steps side by side; None for one per core.
         dry_run: print the plan and stop.
+        only: addresses; make these and what they are made from, and no report.
     """
     log.setup()
-    plan = _plan(verb, recipe, overrides)
+    plan = plan_of(verb, recipe, overrides)
+    if only:
+        plan = _part(plan, only)
     store = Store(store_path)
     from ikusi.study.run import default_workers, run_plan
 
@@ -65,6 +76,12 @@ def run_study(
 
     for line in left_out_notes(plan.recipe):
         print(line)
+    if only:
+        with disk_errors(store.root):
+            store.root.mkdir(parents=True, exist_ok=True)
+        expected = estimate(plan, store, workers).seconds
+        run_plan(plan, store, workers=workers, expected=expected, on_done=lambda spec, made: None)
+        return
     begun = time.monotonic()
     summariser = Summariser(plan, store, [_command(verb, recipe, overrides)])
     folder = runs / plan.recipe.name
@@ -94,6 +111,41 @@ def run_study(
     print(f"Report: {report.finish()}")
 
 
+def write_report(name: str, overrides: Sequence[str], store_path: Path, runs: Path) -> None:
+    """Write the report on whatever `name` is: a study's recipe, or a data set in the store.
+
+    Args:
+        name: a recipe's name or file, else an artifact, a link or a Parquet file.
+        overrides: `key=value` each, of a study.
+        store_path: where artifacts are.
+        runs: where the report goes.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    path = Path(name)
+    if name in names() or path.suffix in (".yaml", ".yml"):
+        write_study_report(name, overrides, store_path, runs)
+        return
+    from ikusi.data.dataset import open_dataset
+    from ikusi.data.report import write_data_report
+
+    log.setup()
+    store = Store(store_path)
+    try:
+        dataset = open_dataset(name, store)
+    except CorruptArtifact:
+        raise
+    except StoreError:
+        raise ConfigError(
+            f"{name!r} is no recipe, and no data set in the store at {store.root}. "
+            f"{suggest(name, names())}"
+        ) from None
+    if overrides:
+        raise ConfigError(f"{overrides[0]!r}: {name} is a data set and takes no such changes.")
+    print(f"Report: {write_data_report(dataset, store, runs / 'data' / f'{dataset.name}-report')}")
+
+
 def write_study_report(recipe: str, overrides: Sequence[str], store_path: Path, runs: Path) -> None:
     """Write a study's report from what the store has of it; nothing is trained.
 
@@ -109,7 +161,7 @@ def write_study_report(recipe: str, overrides: Sequence[str], store_path: Path, 
     from ikusi.study.summary import Summariser
 
     log.setup()
-    plan = _plan("study", recipe, overrides)
+    plan = plan_of("study", recipe, overrides)
     store = Store(store_path)
     command = _command("study", recipe, overrides)
     summariser = Summariser(plan, store, [command])
@@ -184,7 +236,8 @@ class _Report:
         return json.dumps(facts, indent=1) + "\n"
 
 
-def _plan(verb: str, recipe: str, overrides: Sequence[str]) -> Plan:
+def plan_of(verb: str, recipe: str, overrides: Sequence[str]) -> Plan:
+    """Return the plan of a recipe, for `study` or, of one model, for `run`."""
     _, data = read_recipe(recipe, overrides)
     if verb == "run":
         axes = (data.get("study") or {}).get("axes")
@@ -194,6 +247,15 @@ def _plan(verb: str, recipe: str, overrides: Sequence[str]) -> Plan:
                 f"Use `ikusi study {recipe}`, or run a recipe without axes."
             )
     return plan_study(data, recipe)
+
+
+def _part(plan: Plan, only: Sequence[str]) -> Plan:
+    """Return the steps that some addresses need; of a job that makes a part of a study."""
+    for address in only:
+        if address not in plan.steps:
+            raise ConfigError(f"--only {address}: is no step of {plan.recipe.name}.")
+    needed = plan.closure(only)
+    return Plan(plan.recipe, {a: spec for a, spec in plan.steps.items() if a in needed})
 
 
 def _command(verb: str, recipe: str, overrides: Sequence[str]) -> str:

@@ -160,7 +160,7 @@ def _amount(node: Node, look: Look) -> float:
     """Return how many samples a step goes through; 0 where that cannot be known any more."""
     kind, config, inputs = _facts(node)
     if kind in ("pictures", "import"):
-        return float(config["count"])
+        return float(config.get("count", 0))  # an import of somebody's own data has none
     if kind == "tokenizer":
         return float(config["texts"] * len(inputs))
     if kind == "encoder":

@@ -1,4 +1,4 @@
-"""The style sheet of the report: light and dark, phone and paper, system fonts only."""
+"""The style sheet of pages: light and dark, phone and paper, system fonts only."""
 
 from __future__ import annotations
 
@@ -74,6 +74,11 @@ th:first-child, td:first-child { padding-left: 0.2rem; }
 .sample th { text-align: left; padding: 0.15rem 0.4rem 0.15rem 0; }
 .sample td { white-space: normal; padding: 0.15rem 0.4rem 0.15rem 0; text-align: left;
   vertical-align: top; }
+.sample .said { white-space: pre-line; margin: 0.1rem 0 0.7rem; }
+.shown { display: flex; flex-wrap: wrap; gap: 0.4rem; margin: 0.5rem 0; }
+.shown img { width: auto; max-width: 100%; max-height: 14rem; }
+.flow svg { display: block; font: 12px system-ui, sans-serif; }
+.flow text { fill: var(--muted); } .flow .name { fill: var(--ink); font-weight: 600; }
 .yes { color: var(--good); } .no { color: var(--bad); }
 pre { background: var(--raised); border: 1px solid var(--line); border-radius: 6px;
   padding: 0.8rem; overflow-x: auto; font: 0.82rem/1.45 ui-monospace, monospace; }

@@ -1,0 +1,1 @@
+"""Machines without internet: what a recipe needs, bringing it, and looking what is absent."""
