@@ -6,10 +6,23 @@ Nothing heavy is imported before a verb runs, so `ikusi --help` answers at once.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from ikusi.cli_data import app as data_app
+from ikusi.cli_options import (
+    RUNS,
+    STORE,
+    DryRun,
+    Launch,
+    Only,
+    Overrides,
+    RunsPath,
+    Slurm,
+    StorePath,
+    Workers,
+)
 from ikusi.core.store_commands import app as store_app
 from ikusi.languages.commands import app as languages_app
 
@@ -19,29 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turn a text LLM into a multimodal one that sees and answers in a low-resource language.",
 )
+app.add_typer(data_app)
 app.add_typer(store_app, name="store")
 app.add_typer(languages_app, name="languages")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, such as target=cy."),
-]
-StorePath = Annotated[Path, typer.Option("--store", envvar="IKUSI_STORE", help="Artifacts.")]
-RunsPath = Annotated[Path, typer.Option("--runs", help="Readable links and reports.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Steps side by side. Default: one per core.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute nothing.")]
-Launch = Annotated[
-    Literal["slurm", "local"] | None,
-    typer.Option("--launch", help="Submit it as jobs; `local` runs the same jobs here."),
-]
-Slurm = Annotated[
-    list[str] | None,
-    typer.Option("--slurm", metavar="KEY=VALUE", help="Of the jobs, such as partition=gpu."),
-]
-Only = Annotated[list[str] | None, typer.Option("--only", hidden=True)]
-_STORE, _RUNS = Path("store"), Path("runs")
 
 WELCOME = """\
 ikusi turns a text LLM into a multimodal one that sees and answers in a low-resource language.
@@ -81,8 +74,8 @@ def start(
 def study(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
     overrides: Overrides = None,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
+    store: StorePath = STORE,
+    runs: RunsPath = RUNS,
     workers: Workers = None,
     launch: Launch = None,
     slurm: Slurm = None,
@@ -109,8 +102,8 @@ def study(
 def run(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
     overrides: Overrides = None,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
+    store: StorePath = STORE,
+    runs: RunsPath = RUNS,
     workers: Workers = None,
     launch: Launch = None,
     slurm: Slurm = None,
@@ -137,8 +130,8 @@ def run(
 def report(
     name: Annotated[str, typer.Argument(help="A recipe, or a data set: an artifact, link, file.")],
     overrides: Overrides = None,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
+    store: StorePath = STORE,
+    runs: RunsPath = RUNS,
 ) -> None:
     """Write the report of a study, or of a data set, from what the store has.
 
@@ -155,7 +148,7 @@ def ask(
     picture: Annotated[str | None, typer.Argument(help="None: a scene is drawn.")] = None,
     question: Annotated[str | None, typer.Argument(help="In a language it learned.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the scene. Default: a new one.")] = None,
-    store: StorePath = _STORE,
+    store: StorePath = STORE,
 ) -> None:
     """Ask a model about a picture, or about a scene that is drawn and shown.
 
@@ -175,7 +168,7 @@ def show(
     dropped: Annotated[
         str | None, typer.Option(metavar="REASON", help="Show what was dropped for this reason.")
     ] = None,
-    store: StorePath = _STORE,
+    store: StorePath = STORE,
 ) -> None:
     """Have a look at an artifact: what is in it, and what it was made from.
 
@@ -183,263 +176,7 @@ def show(
     """
     from ikusi.show import show as show_artifact
 
-    show_artifact(artifact, limit=limit, store=store)
-
-
-@languages_app.command()
-def memory(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")] = "quickstart",
-    overrides: Overrides = None,
-) -> None:
-    """Print the embedded world's names and wordings as a translation memory (TSV).
-
-    From the pivot language into the target, to try `ikusi translate --backend memory` with.
-
-    Example: `ikusi languages memory quickstart target=cy > memory.tsv`
-    """
-    from ikusi.study.commands import print_memory
-
-    print_memory(recipe, overrides or [])
     show_artifact(artifact, limit=limit, store=store, dropped=dropped)
-
-
-@app.command()
-def images(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME... [KEY=VALUE]...",
-            help="Imports, and settings such as max_bytes=5000000 or network.per_host=2.",
-        ),
-    ],
-    name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
-    earlier: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="Images made before: taken over; what they lack is tried again."
-        ),
-    ] = None,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
-) -> None:
-    """Fetch and check the pictures of imports: one copy for all languages, and a manifest.
-
-    Example: `ikusi images runs/data/cc3m network.contact=lab@example.org`
-    """
-    from ikusi.data.image_commands import run_images
-
-    run_images(names, name=name, earlier=earlier, store=store, runs=runs)
-
-
-@app.command("filter")
-def filter_(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME... [KEY=VALUE]...",
-            help="Records, and settings such as length.max_tokens=200.",
-        ),
-    ],
-    images: Annotated[
-        list[str] | None, typer.Option(help="What `ikusi images` made of their pictures.")
-    ] = None,
-    against: Annotated[
-        list[str] | None, typer.Option(help="A benchmark: what meets it is dropped.")
-    ] = None,
-    originals: Annotated[
-        list[str] | None,
-        typer.Option(help="What they were translated from. Default: what the store knows of."),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings, as a YAML file.")] = None,
-    name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
-@app.command()
-def publish(
-    names: Annotated[list[str], typer.Argument(help="Artifacts, links, or Parquet files.")],
-    to: Annotated[Path | None, typer.Option("--to", help="A folder of its own.")] = None,
-    hub: Annotated[str | None, typer.Option("--hub", help="A data set there: org/name.")] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option(help="For the whole, SPDX. Default: what the rows allow together."),
-    ] = None,
-    images: Annotated[
-        Literal["embed", "reference"] | None,
-        typer.Option(help="Default: reference where each picture has a url, else embed."),
-    ] = None,
-    benchmark: Annotated[
-        bool | None,
-        typer.Option(
-            "--benchmark/--training",
-            help="Splits by language, or one `train`. Default: by whether each row has answers.",
-        ),
-    ] = None,
-    private: Annotated[bool, typer.Option("--private", help="For you alone, on the hub.")] = False,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
-    dry_run: DryRun = False,
-) -> None:
-    """Keep the records that are good enough, each other one with the reason why it is not.
-
-    Example: `ikusi filter cc3m-eu --images cc3m-images --against vqav2`
-    """
-    from ikusi.data.filter_commands import run_filter
-
-    run_filter(
-        names,
-        images=images or (),
-        against=against or (),
-        originals=originals or (),
-        config=config,
-        name=name,
-        store=store,
-        runs=runs,
-        dry_run=dry_run,
-@app.command()
-def translate(
-    name: Annotated[
-        str | None, typer.Argument(help="Records: a name, an artifact, or a Parquet file.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as backend.path=names.tsv."),
-    ] = None,
-    to: Annotated[str | None, typer.Option(help="Language to translate into.")] = None,
-    backend: Annotated[str | None, typer.Option(help="endpoint, seq2seq or memory.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="YAML file with the settings.")] = None,
-    images: Annotated[
-        list[str] | None, typer.Option(help="Artifact with the pictures, for mode=describe.")
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option("--name", help="Of what is made. Default: NAME-TO.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(help="TSV of good translations: show what thresholds of chrF++ would do."),
-    ] = None,
-    dry_run: DryRun = False,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
-) -> None:
-    """Translate records into another language; what cannot be trusted is dropped, with the reason.
-
-    Example: `ikusi translate cc3m --to eu --backend seq2seq backend.model=HiTZ/mt-hitz-en-eu`
-    """
-    from ikusi.data.translate.commands import translate as translate_records
-
-    translate_records(
-        name,
-        overrides or [],
-        to=to,
-        backend=backend,
-        settings_file=settings,
-        images=images or [],
-        output=output,
-        limit=limit,
-        dry_run=dry_run,
-        calibrate=calibrate,
-        store=store,
-        runs=runs,
-@app.command("import")
-def import_(
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="A published set (cc3m, pixmo-cap@eu), a hub id, a file, or a folder.",
-            metavar="SOURCE",
-        ),
-    ],
-    files: Annotated[
-        Path | None, typer.Option("--from", help="A published set's files, instead of the hub.")
-    ] = None,
-    format: Annotated[  # noqa: A002  # the option's name
-        str, typer.Option("--format", help="Of one's own file: llava, sharegpt, ms-swift, text.")
-    ] = "",
-    mapping: Annotated[
-        Path | None, typer.Option(help="YAML that says which column is what.")
-    ] = None,
-    captions: Annotated[
-        Path | None, typer.Option(help="Table that describes the pictures in the folder.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder that the names of pictures start from.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="BCP-47 code, such as eu.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the texts. Default: as published.")] = "",
-    name: Annotated[str, typer.Option(help="Of what is made. Default: the source's.")] = "",
-    subset: Annotated[str, typer.Option(help="Configuration on the hub.")] = "",
-    split: Annotated[str, typer.Option(help="Split on the hub.")] = "",
-    revision: Annotated[str, typer.Option(help="Commit, tag or branch on the hub.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each split at most.")] = None,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
-) -> None:
-    """Read a set of any published schema, or one's own, into records and pictures.
-
-    Example: `ikusi import ./photos --captions captions.csv --language eu`
-    """
-    from ikusi.data.import_commands import run_import
-    from ikusi.data.import_plan import Request
-
-    request = Request(
-        what=what,
-        files=files,
-        format=format,
-        mapping=mapping,
-        captions=captions,
-        images=images,
-        language=language,
-        licence=licence,
-        name=name,
-        subset=subset,
-        split=split,
-        revision=revision,
-        limit=limit,
-    )
-    run_import(request, store, runs)
-
-
-@app.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="Anybody's file, or a folder of files.")],
-    format: Annotated[  # noqa: A002  # the option's name
-        str, typer.Option("--format", help="Format or set. Default: as the columns look.")
-    ] = "",
-    mapping: Annotated[
-        Path | None, typer.Option(help="YAML that says which column is what.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder that the names of pictures start from.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="Of a set in many: only this one's rows.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows at most.")] = None,
-) -> None:
-    """Judge a training file: marks, pictures, turns, roles, tokens, ids; exit 1 on errors.
-
-    Example: `ikusi check train.jsonl`
-    """
-    from ikusi.data.check_commands import run_check
-
-    run_check(
-        file, format_name=format, mapping=mapping, images=images, language=language, limit=limit
-    )
-    """Make a folder that `datasets.load_dataset` opens, with a card, and send it to the hub.
-
-    Example: `ikusi publish runs/data/cc3m-eu --to cc3m-eu --dry-run`
-    """
-    from ikusi.data.publish import publish as publish_data
-
-    publish_data(
-        names,
-        store,
-        runs,
-        to=to,
-        hub_name=hub,
-        licence=licence,
-        images=images,
-        benchmark=benchmark,
-        private=private,
-        dry_run=dry_run,
-    )
 
 
 @app.command()
@@ -464,7 +201,7 @@ def doctor(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
     overrides: Overrides = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no network.")] = False,
-    store: StorePath = _STORE,
+    store: StorePath = STORE,
     workers: Workers = None,
 ) -> None:
     """Say whether a recipe would run here, and what is absent; exit 1 when something is.
@@ -474,3 +211,19 @@ def doctor(
     from ikusi.offline.doctor import doctor as examine
 
     examine(recipe, overrides or [], store, offline=offline, workers=workers)
+
+
+@languages_app.command()
+def memory(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")] = "quickstart",
+    overrides: Overrides = None,
+) -> None:
+    """Print the embedded world's names and wordings as a translation memory (TSV).
+
+    From the pivot language into the target, to try `ikusi translate --backend memory` with.
+
+    Example: `ikusi languages memory quickstart target=cy > memory.tsv`
+    """
+    from ikusi.study.commands import print_memory
+
+    print_memory(recipe, overrides or [])
