@@ -26,6 +26,8 @@ LAYERS = (
     ("launch", "offline"),
     ("api",),
     ("ask", "show"),
+    ("cli_options",),
+    ("cli_data",),
     ("cli",),
     ("__main__",),
 )

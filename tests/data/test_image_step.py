@@ -328,7 +328,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         again = [*command, "--from", made.address, "--name", "more"]
         assert run(again) == (0, "")
         assert server.hits == {"/a": 1, "/b": 2, "/c": 2}
-        assert store.resolve(tmp_path / "runs/data/more-images").manifest.name == "more"
+        assert store.resolve(tmp_path / "runs/data/more").manifest.name == "more"
 
 
 def test_by_default_nothing_private_is_contacted(

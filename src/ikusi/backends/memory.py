@@ -238,7 +238,7 @@ class Memory:
                     slot: self._look_up(piece, _context_of(slot)).text
                     for slot, piece in pieces.items()
                 }
-                whole = _SLOT.sub(lambda match, filled=filled: filled[match[1]], template.target)
+                whole = _fill(template.target, filled)
                 fitting.setdefault(template.context, {})[whole] = None
         self._depth -= 1
         if fitting:
@@ -251,6 +251,10 @@ class Memory:
         found = [*self._templates.get(text[:1], ()), *self._templates.get("", ())]
         found.sort(key=lambda template: -template.weight)
         yield from found
+
+
+def _fill(target: str, pieces: Mapping[str, str]) -> str:
+    return _SLOT.sub(lambda match: pieces[match[1]], target)
 
 
 def _context_of(slot: str) -> str:

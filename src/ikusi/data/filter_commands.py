@@ -104,7 +104,8 @@ def run_filter(
         config: a YAML file with settings.
         name: for people; by default that of the records.
         store: where artifacts are.
-        runs: where the link `data/<name>-filtered` is made, and names are looked up.
+        runs: where the link `data/<name>` (by default `<records>-filtered`) is made, and names are
+            looked up.
         dry_run: only say what would be done.
 
     Raises:
@@ -134,7 +135,7 @@ def run_filter(
             typer.echo(f"  {role}: {address}")
         return
     artifact = make_filtered(opened, plan)
-    link = runs / "data" / f"{artifact.manifest.name}-filtered"
+    link = runs / "data" / (name or f"{artifact.manifest.name}-filtered")
     opened.link(link, artifact)
     for line in describe(artifact):
         typer.echo(line)

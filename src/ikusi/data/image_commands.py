@@ -45,7 +45,7 @@ def run_images(
         name: for people; by default that of the imports.
         earlier: an images artifact whose pictures are taken over.
         store: where artifacts are.
-        runs: where the link `data/<name>-images` is made.
+        runs: where the link `data/<name>` (by default `<imports>-images`) is made.
 
     Raises:
         IkusiError: something can be mended.
@@ -59,7 +59,7 @@ def run_images(
         name=name,
         earlier=opened.resolve(earlier) if earlier else None,
     )
-    link = runs / "data" / f"{artifact.manifest.name}-images"
+    link = runs / "data" / (name or f"{artifact.manifest.name}-images")
     opened.link(link, artifact)
     for line in describe(artifact):
         typer.echo(line)
