@@ -72,7 +72,8 @@ def captions(count: int) -> Iterator[Record]:
     """Yield short records: a picture and its caption, each another one."""
     for number in range(count):
         one, other = _THINGS[number % len(_THINGS)], _THINGS[number // 11 % len(_THINGS)]
-        text = f"A {one} beside the old {other} in a {_PLACES[number % len(_PLACES)]}, seen by {number} people."
+        place = _PLACES[number % len(_PLACES)]
+        text = f"A {one} beside the old {other} in a {place}, seen by {number} people."
         yield Record(
             f"c{number}@en",
             f"https://example.org/{number}.jpg",
