@@ -90,16 +90,20 @@ class State:
         """Write the file in `folder`."""
         _replace(folder / STATE, asdict(self))
 
+    def is_running(self) -> bool:
+        """Return whether the server's process lives, as far as can be known."""
+        return self.server is not None and is_running(*self.server) is not False
+
     def stop_server(self) -> None:
         """End the server and all that it started, if it still runs; returns when it is gone."""
-        if self.server is None or is_running(*self.server) is False:
+        if self.server is None or not self.is_running():
             return
         group = self.server[0]
         for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
             end = time.monotonic() + seconds
-            while time.monotonic() < end and is_running(*self.server) is not False:
+            while time.monotonic() < end and self.is_running():
                 time.sleep(0.02)
         # Its children may be slower than itself.
         with contextlib.suppress(ProcessLookupError, PermissionError):

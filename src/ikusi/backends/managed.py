@@ -104,7 +104,7 @@ class Server:
             if state is None or state.phase == "stopped" or not is_live(self.folder / KEEPER):
                 async with self._lease():  # its keeper was killed, or left as we came
                     await self._start_keeper()
-            elif state.phase == "ready":
+            elif state.phase == "ready" and state.is_running():  # its keeper may not know yet
                 return f"http://127.0.0.1:{state.port}/v1"
             await asyncio.sleep(TICK_SECONDS)
 

@@ -234,17 +234,18 @@ class Memory:
             pieces = next(template.matches(text, accept), None)
             if pieces is not None:
                 weight = template.weight
-                filled = {
-                    slot: self._look_up(piece, _context_of(slot)).text
-                    for slot, piece in pieces.items()
-                }
-                whole = _SLOT.sub(lambda match, filled=filled: filled[match[1]], template.target)
+                whole = self._fill(template.target, pieces)
                 fitting.setdefault(template.context, {})[whole] = None
         self._depth -= 1
         if fitting:
             return _only(text, _in_context(fitting, context))
         ambiguous = [found for found in met if found.problem == "memory-ambiguous"]
         return next(iter(ambiguous or met), problem)
+
+    def _fill(self, target: str, pieces: Mapping[str, str]) -> str:
+        return _SLOT.sub(
+            lambda match: self._look_up(pieces[match[1]], _context_of(match[1])).text, target
+        )
 
     def _fitting(self, text: str) -> Iterator[_Template]:
         """Yield the templates that may fit, those with most letters of their own first."""

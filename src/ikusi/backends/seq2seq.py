@@ -13,6 +13,7 @@ answer with a problem: `too-long` for what does not fit into it, `no-sampling` f
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from ikusi.languages.pack import load_pack
 _GATHER_SECONDS = 0.002  # in which the sentences of one moment come together
 _MAX_SOURCE_TOKENS = 1024  # of models without positions of their own, such as MADLAD
 _UNUSED = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "*.npz"]
+_TAG = re.compile(r"<[^<>\s]+>")
 _INSTALL = "Install it: pip install 'ikusi[translate]'"
 
 
@@ -231,7 +233,8 @@ class Tokenizer:
             return Encoded(tokens, self._vocabulary[self._known(self._id(target, "nllb"))])
         tag = None
         if self.family == "madlad":
-            text = text.replace("<2", "< 2")
+            # A Unigram model takes its own tokens for pieces, whatever the tokenizer is told.
+            text = _TAG.sub(self._defuse, text)
         elif text.startswith(">>"):  # only there Marian's tokenizer takes it for a language
             text = f" {text}"
         tokens = self.hf(text, **options).input_ids
@@ -242,6 +245,9 @@ class Tokenizer:
         return Encoded(
             tokens if tag is None else [self._vocabulary[self._known(tag)], *tokens], None
         )
+
+    def _defuse(self, match: re.Match[str]) -> str:
+        return f"< {match[0][1:]}" if match[0] in self._vocabulary else match[0]
 
     def _id(self, language: str | None, family: str) -> str:
         if language is None:
