@@ -116,4 +116,6 @@ class TranslateSettings(Settings):
             raise ValueError("`via_backend` has no effect without `via`; name the language")
         if self.mode == "describe" and self.via is not None:
             raise ValueError("`describe` writes in the target language: leave out `via`")
+        if self.mode == "describe" and (self.quality.back_translation or self.quality.comet):
+            raise ValueError("`quality` compares with the source, which `describe` does not keep")
         return self

@@ -70,6 +70,8 @@ async def translate_record(way: _Way, record: Record, tally: Counter[str]) -> Ou
     current = record
     voices: list[Voice] = []
     for hop in way.hops:
+        if hop.target.code == current.language:  # it is in the language on the way already
+            continue
         made = await hop.translate(current, tally, images)
         if isinstance(made, Fallen):
             where = f"{current.language} -> {hop.target.code}: " if len(way.hops) > 1 else ""
@@ -178,10 +180,14 @@ def translate_spec(
                     "mode: describe needs a backend that sees pictures. Set `images: true` on an "
                     "endpoint whose model does."
                 )
-    codes = [settings.to, *(c for c in (settings.source, settings.via) if c is not None)]
+    # Records in several languages are rare; what the first one is in stands for all.
+    source = settings.source or next((record.language for record in dataset.read(1)), None)
+    codes = [settings.to, *(c for c in (source, settings.via) if c and find_pack(c))]
     config["packs"] = {}
+    for code in (settings.to, settings.source, settings.via):
+        if code is not None:
+            load_pack(code)
     for code in codes:
-        load_pack(code)
         path = find_pack(code)
         assert path is not None
         config["packs"][code] = hash_file(path)
@@ -231,7 +237,7 @@ def build(
     *,
     images: Sequence[Dataset] = (),
     limit: int | None = None,
-    on_records: Callable[[int], None] = lambda count: None,
+    on_records: Callable[[int, Callable[[], str]], None] = lambda count, told: None,
     shard_records: int = SHARD_RECORDS,
 ) -> Any:
     """Return the artifact of translated records, made unless it is there.
@@ -243,7 +249,8 @@ def build(
         dataset: the records.
         images: whose pictures are described.
         limit: only the first so many records.
-        on_records: called with the number of records that are done more.
+        on_records: called with the number of records that are done more, and what tells in
+            words how fast it goes and what it costs.
         shard_records: records in a shard.
 
     Raises:
@@ -280,8 +287,11 @@ class _Line:
         work: Path,
     ) -> None:
         self.work, self.size = work, SHARD_RECORDS
-        self.on_records: Callable[[int], None] = lambda count: None
+        self.on_records: Callable[[int, Callable[[], str]], None] = lambda count, told: None
         self._runner, self._way, self._estimate, self._records = runner, way, estimate, records
+        # Twice as many as are in flight: all of a shard at once would be prepared before the first
+        # answer is looked at.
+        self._gate = asyncio.Semaphore(2 * way.settings.backend.concurrency)
         self._ahead: list[tuple[list[Record], Counter[str], list[asyncio.Task[Outcome]]]] = []
 
     def shards(self) -> Iterator[tuple[int, Callable[[], list[Outcome]]]]:
@@ -293,7 +303,7 @@ class _Line:
                 return
             done = self.work / f"part-{number:05d}.json"
             if done.is_file():  # a killed run finished it
-                self.on_records(len(batch))
+                self.on_records(len(batch), self._told)
             yield len(batch), partial(self._compute, batch, number)
             number += 1
 
@@ -326,12 +336,16 @@ class _Line:
         tally: Counter[str] = Counter()
 
         async def one(record: Record) -> Outcome:
-            outcome = await translate_record(self._way, record, tally)
-            self.on_records(1)
+            async with self._gate:
+                outcome = await translate_record(self._way, record, tally)
+            self.on_records(1, self._told)
             return outcome
 
         tasks = [asyncio.get_running_loop().create_task(one(record)) for record in batch]
         self._ahead.append((batch, tally, tasks))
+
+    def _told(self) -> str:
+        return self._way.hops[-1].voices[0].asker.usage.describe()
 
     def tally(self) -> dict[str, int]:
         """Return the faults of all shards, those of a killed run too."""
