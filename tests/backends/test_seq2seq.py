@@ -148,6 +148,27 @@ def test_what_a_model_cannot_do_is_a_problem(models: dict[str, Path]) -> None:
         assert long.detail == "101 tokens; the model takes 64"
 
 
+def test_wild_texts_harm_nobody_else(models: dict[str, Path]) -> None:
+    wild = ["a \ud800 b", "", " \n", "a\0b", "\u202eabc", "\U0001f415 \x1b[0m"]
+    for name in ("marian", "marian-ct2", "nllb", "madlad"):
+        found = translate(models[name], [*wild, "A cat"])
+        assert found[0].problem == "not-unicode"
+        assert [answer.text for answer in found[1:3]] == ["", " \n"]
+        assert not any(answer.problem for answer in found[1:])
+        assert found[-1] == replace(translate(models[name], ["A cat"])[0], id="6")
+
+
+def test_closing_it_leaves_nobody_waiting(models: dict[str, Path]) -> None:
+    async def close_early() -> list[Any]:
+        backend = await Seq2Seq.open(Seq2SeqSettings(model=str(models["marian"])))
+        asked = [asyncio.create_task(backend.complete(ask(text))) for text in SENTENCES]
+        await asyncio.sleep(0)
+        await backend.close()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert all(isinstance(end, asyncio.CancelledError) for end in asyncio.run(close_early()))
+
+
 def test_no_sampling_and_only_the_last_turn(models: dict[str, Path]) -> None:
     async def both() -> tuple[Answer, Answer, Answer]:
         backend = await Seq2Seq.open(Seq2SeqSettings(model=str(models["marian"]), max_tokens=12))

@@ -58,6 +58,8 @@ def test_settings_within_others() -> None:
 
     found = Translate.parse({"backend": {"kind": "endpoint", "url": URL, "model": "m"}}, "x")
     assert found.backend == EndpointSettings(url="http://localhost:8000/v1", model="m")
+    with pytest.raises(ConfigError, match=r"unknown key '.*pth'. Did you mean 'path'"):
+        Translate.parse({"backend": {"kind": "memory", "pth": "x"}}, "x")
 
 
 def test_backends_are_opened(tmp_path: Path) -> None:

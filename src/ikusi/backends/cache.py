@@ -112,10 +112,10 @@ class Cache:
         if self._writer is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"answers-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
-            self._writer = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
-            files.fsync_folder(self.folder)
             self._paths.append(path)
             self._size = 0
+            self._writer = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+            files.fsync_folder(self.folder)
         try:
             written = 0
             while written < len(line):

@@ -78,6 +78,10 @@ class Server:
         Raises:
             BackendError: there is no place to keep track of it.
         """
+        if os.name == "nt":
+            raise BackendError(
+                "`launch` needs Linux or macOS. Start the server yourself, and give its `url`."
+            )
         try:
             _make_private(self.folder.parent)
             self.folder.mkdir(exist_ok=True)

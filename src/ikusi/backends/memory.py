@@ -234,11 +234,7 @@ class Memory:
             pieces = next(template.matches(text, accept), None)
             if pieces is not None:
                 weight = template.weight
-                filled = {
-                    slot: self._look_up(piece, _context_of(slot)).text
-                    for slot, piece in pieces.items()
-                }
-                whole = _fill(template.target, filled)
+                whole = self._fill(template.target, pieces)
                 fitting.setdefault(template.context, {})[whole] = None
         self._depth -= 1
         if fitting:
@@ -246,15 +242,16 @@ class Memory:
         ambiguous = [found for found in met if found.problem == "memory-ambiguous"]
         return next(iter(ambiguous or met), problem)
 
+    def _fill(self, target: str, pieces: Mapping[str, str]) -> str:
+        return _SLOT.sub(
+            lambda match: self._look_up(pieces[match[1]], _context_of(match[1])).text, target
+        )
+
     def _fitting(self, text: str) -> Iterator[_Template]:
         """Yield the templates that may fit, those with most letters of their own first."""
         found = [*self._templates.get(text[:1], ()), *self._templates.get("", ())]
         found.sort(key=lambda template: -template.weight)
         yield from found
-
-
-def _fill(target: str, pieces: Mapping[str, str]) -> str:
-    return _SLOT.sub(lambda match: pieces[match[1]], target)
 
 
 def _context_of(slot: str) -> str:

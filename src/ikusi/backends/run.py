@@ -88,7 +88,7 @@ class Asker:
             outcome = await asker.ask(request)
 
     Equal payloads are asked once. At most `concurrency` are in flight, fewer while the server
-    answers 429 or 5xx.
+    answers 429 or 5xx, or too late.
     """
 
     def __init__(
@@ -327,7 +327,7 @@ async def _next(
 
 
 def _is_throttling(fault: TransportFault) -> bool:
-    return fault.reason == "status-429" or fault.reason.startswith("status-5")
+    return fault.reason in ("status-429", "timeout") or fault.reason.startswith("status-5")
 
 
 class _Source:

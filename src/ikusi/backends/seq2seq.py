@@ -2,7 +2,8 @@
 
 Place: settings -> [seq2seq] -> run. Contract: one sentence in, one out: the text of the last turn.
 How the languages are named to the model comes from the packs' `ids`. What a model cannot do is an
-answer with a problem: `too-long` for what does not fit into it, `no-sampling` for a temperature.
+answer with a problem: `too-long` for what does not fit into it, `no-sampling` for a temperature,
+`not-unicode` for what is no text.
 
     {kind: seq2seq, model: HiTZ/mt-hitz-en-eu}
 
@@ -13,6 +14,7 @@ answer with a problem: `too-long` for what does not fit into it, `no-sampling` f
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -81,6 +83,7 @@ class Seq2Seq:
         self.revision = (
             f"seq2seq {settings.model} @ {revision} {type(engine).__name__} "
             f"{settings.compute_type} beams {settings.beam_size} tokens {settings.max_tokens}"
+            f"{tokenizer.variant}"
         )
         self._settings = settings
         self._tokenizer = tokenizer
@@ -116,8 +119,16 @@ class Seq2Seq:
         Raises:
             BackendError: the model does not know a language, or fails.
         """
+        text = request.turns[-1].text
+        if not text.strip():
+            return Answer(request.id, text)
         if request.temperature > 0:
             return Answer(request.id, "", "other", problem="no-sampling")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            detail = f"no valid Unicode: {text[error.start]!r}"
+            return Answer(request.id, "", "other", problem="not-unicode", detail=detail)
         item = _Item(request, asyncio.get_running_loop().create_future())
         self._pending.append(item)
         if self._runner is None or self._runner.done():
@@ -128,6 +139,8 @@ class Seq2Seq:
         """Stop, and let go of the model."""
         if self._runner is not None:
             self._runner.cancel()
+        for item in self._pending:
+            item.future.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
         del self._engine
 
@@ -147,6 +160,9 @@ class Seq2Seq:
                 for item in items:
                     if not item.future.done():
                         item.future.set_exception(error)
+            finally:
+                for item in items:  # of one that was closed
+                    item.future.cancel()
 
     async def _translate(self, items: list[_Item]) -> None:
         loop = asyncio.get_running_loop()
@@ -217,6 +233,9 @@ class Tokenizer:
         self._name = settings.model
         self._vocabulary: dict[str, int] = self.hf.get_vocab()
         self.family = settings.family if settings.family != "auto" else self._guess_family()
+        # Marian's tokenizer normalises punctuation where it finds this library, and else does not.
+        moses = self.family == "marian" and importlib.util.find_spec("sacremoses") is not None
+        self.variant = " sacremoses" if moses else ""
         self.max_source_tokens = min(self.hf.model_max_length, _MAX_SOURCE_TOKENS)
 
     def encode(self, text: str, source: str | None, target: str | None) -> Encoded:

@@ -67,12 +67,21 @@ def _first_complaint(model: type[BaseModel], error: ValidationError, where: str)
 
 def _model_at(model: type[BaseModel], location: Sequence[int | str]) -> type[BaseModel]:
     """Follow `location` through nested models, as far as the annotations tell."""
+    candidates: list[type[BaseModel]] = []
     for part in location:
         field = model.model_fields.get(str(part))
-        for candidate in _models_in(field.annotation) if field else ():
-            model = candidate
-            break
+        if field:
+            candidates = _models_in(field.annotation)
+        else:  # the tag of a union, which says which of its models it is
+            candidates = [one for one in candidates if part in _tags(one)] or candidates
+        model = candidates[0] if candidates else model
     return model
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    return {
+        field.default for field in model.model_fields.values() if isinstance(field.default, str)
+    }
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -142,10 +142,6 @@ def test_what_falls_off_the_ladder_keeps_the_way_and_the_last_answer(tmp_path: P
 
 
 def test_two_hops(tmp_path: Path) -> None:
-    def reply(payload: Payload) -> str:
-        hop = "es" if "Spanish (es)" in payload["messages"][0]["content"].split("\n")[0] else ""
-        return shift(last_of(payload)).replace("Si ", f"{hop} ")
-
     with Scripted(answer) as server:
         made = make(tmp_path, settings_for(server, via="es"), TALKS[:3])
         prompts = {payload["messages"][0]["content"].split(".")[0] for payload in server.requests}
@@ -155,6 +151,13 @@ def test_two_hops(tmp_path: Path) -> None:
     assert (records[0].parent, records[0].language) == ("r000@en", "eu")
     assert len(prompts) == 2
     assert "from Spanish (es) into Basque (eu)" in " ".join(prompts)
+
+
+def test_what_is_in_the_language_on_the_way_takes_one_hop(tmp_path: Path) -> None:
+    with Scripted(answer) as server:
+        made = make(tmp_path, settings_for(server, via="es"), [record("Hola", language="es")])
+        assert len(server.requests) == 1
+    assert texts_of(outcomes(made)[0][0]) == [shift("Hola")]
 
 
 def test_a_fault_on_the_first_hop_says_so(tmp_path: Path) -> None:
@@ -203,8 +206,13 @@ def test_describe_writes_from_the_picture(tmp_path: Path) -> None:
 
 
 def test_describe_needs_a_backend_that_sees(tmp_path: Path) -> None:
-    with Scripted(answer) as server, pytest.raises(ConfigError, match="sees pictures"):
-        make(tmp_path, settings_for(server, mode="describe"), TALKS[:1])
+    with Scripted(answer) as server:
+        with pytest.raises(ConfigError, match="sees pictures"):
+            make(tmp_path, settings_for(server, mode="describe"), TALKS[:1])
+        with pytest.raises(ConfigError, match="does not keep"):
+            settings_for(
+                server, mode="describe", quality={"comet": {"command": "x", "threshold": 0}}
+            )
 
 
 # -- quality

@@ -24,7 +24,6 @@ from ikusi.data.translate.settings import TranslateSettings
 
 THRESHOLDS = tuple(range(10, 85, 5))
 """chrF++ that `--calibrate` shows."""
-_ANSWERS = ".answers"
 
 
 def read_settings(
@@ -85,8 +84,8 @@ def translate(
 ) -> None:
     """Translate records, or show what thresholds do; see `ikusi translate --help`."""
     log.setup()
-    if calibrate is not None and name is not None:  # nothing is named then: it is an override
-        overrides = [name, *overrides]
+    if name is not None and "=" in name and not Path(name).exists():  # an override: nothing named
+        overrides, name = [name, *overrides], None
     settings = read_settings(settings_file, to, backend, overrides)
     opened = Store(store)
     if calibrate is not None:
@@ -156,7 +155,7 @@ def _tell(stats: dict[str, Any], link: Path) -> None:
 
 
 def _show_calibration(settings: TranslateSettings, path: Path, store: Store) -> None:
-    from ikusi.data.translate.quality import judge_thresholds, read_pairs
+    from ikusi.data.translate.quality import chrf, judge_thresholds, read_pairs
 
     if settings.quality.back_translation is None:
         raise ConfigError(
@@ -167,8 +166,6 @@ def _show_calibration(settings: TranslateSettings, path: Path, store: Store) -> 
         raise ConfigError("--calibrate needs the language of the first column: source=en.")
     pairs = read_pairs(path)
     scores = asyncio.run(_score(settings, [pair.target for pair in pairs], store))
-    from ikusi.data.translate.quality import chrf
-
     scored = [
         (chrf(back, pair.source) if back is not None else 0.0, pair.is_good)
         for back, pair in zip(scores, pairs, strict=True)
@@ -190,13 +187,14 @@ async def _score(
 
     from ikusi.data.translate.hop import Hop, Translated
     from ikusi.data.translate.quality import text_of
+    from ikusi.data.translate.step import ANSWERS
     from ikusi.data.translate.voices import choose_units, open_voice
 
     assert settings.quality.back_translation is not None and settings.source is not None
     backend = settings.quality.back_translation.backend
     async with AsyncExitStack() as stack:
         units = choose_units(backend, "auto")
-        voice = await stack.enter_async_context(open_voice(backend, units, store.root / _ANSWERS))
+        voice = await stack.enter_async_context(open_voice(backend, units, store.root / ANSWERS))
         hop = Hop(settings.source, [voice], settings, verify=False)
         made = await asyncio.gather(
             *(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_DETAIL = 20_000
+"""Characters of a drop's detail: an answer can be a loop of megabytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

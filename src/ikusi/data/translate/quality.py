@@ -25,6 +25,9 @@ from typing import Any, Self
 
 from ikusi.core.errors import ConfigError, DataError, first_line
 from ikusi.core.types import Record
+from ikusi.data.steps import Drop, Outcome
+from ikusi.data.translate.faults import MAX_DETAIL
+from ikusi.data.translate.settings import Comet
 
 CHRF_SIGNATURE = "chrF++ (nc:6, nw:2, sacrebleu)"
 
@@ -134,6 +137,38 @@ class Scorer:
                     f"quality.comet.command: cannot be started ({first_line(error)})."
                 ) from None
         return self._process
+
+
+class Estimate:
+    """The command that estimates quality, if one is set, and its threshold."""
+
+    def __init__(self, comet: Comet | None) -> None:
+        """Prepare."""
+        self._comet = comet
+        self._scorer = Scorer(self._comet.command) if self._comet else None
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End the command."""
+        if self._scorer is not None:
+            self._scorer.__exit__(*error)
+
+    def judge(self, records: Sequence[Record], outcomes: list[Outcome]) -> list[Outcome]:
+        """Return outcomes, those that score too low as drops."""
+        if self._scorer is None or self._comet is None:
+            return outcomes
+        made = [(n, one) for n, one in enumerate(outcomes) if isinstance(one, Record)]
+        pairs = [(text_of(records[number]), text_of(one)) for number, one in made]
+        judged = list(outcomes)
+        scores = self._scorer.score(pairs)
+        for (number, _), (_, told), score in zip(made, pairs, scores, strict=True):
+            if not score >= self._comet.threshold:  # what is no number (nan) does not pass
+                detail = f"{score:.4f} of {self._comet.threshold:g}: {told!r}"
+                judged[number] = Drop("quality-estimate", records[number], detail[:MAX_DETAIL])
+        return judged
 
 
 # -- calibrating

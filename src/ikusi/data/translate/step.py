@@ -15,27 +15,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ikusi.core.artifact import hash_file
 from ikusi.core.config import to_plain
-from ikusi.core.errors import ConfigError, DataError, first_line
+from ikusi.core.errors import ConfigError, first_line
 from ikusi.core.store import Spec, Store, work_folder
 from ikusi.core.types import Record
 from ikusi.data.dataset import Dataset
-from ikusi.data.images import ImageReader
-from ikusi.data.steps import SHARD_RECORDS, Drop, Flow, Outcome, write_outcomes
-from ikusi.data.translate.hop import Hop, Translated
+from ikusi.data.steps import SHARD_RECORDS, Drop, Outcome, write_outcomes
+from ikusi.data.translate.faults import MAX_DETAIL
+from ikusi.data.translate.hop import Hop
 from ikusi.data.translate.ladder import Fallen
+from ikusi.data.translate.pictures import Pictures
 from ikusi.data.translate.prompts import prompts_hash
 from ikusi.data.translate.protect import NO_GLOSSARY, Glossary
-from ikusi.data.translate.quality import Scorer, chrf, text_of
+from ikusi.data.translate.quality import Estimate, chrf, text_of
 from ikusi.data.translate.settings import TranslateSettings
 from ikusi.data.translate.voices import Voice, choose_units, identity, open_voice
 from ikusi.languages.pack import find_pack, load_pack
@@ -44,45 +42,6 @@ VERSION = 1
 """Of the step: raised when the same answers give other records."""
 ANSWERS = ".answers"
 """Folder of the store where answers are frozen; what is in it was paid for."""
-_MAX_DETAIL = 20_000  # characters of a drop's detail: an answer can be a loop of megabytes
-
-
-class Pictures:
-    """The bytes of records' pictures, from payloads that hold `images/` and perhaps a manifest."""
-
-    def __init__(self, payloads: Sequence[Path]) -> None:
-        """Map them.
-
-        Raises:
-            DataError: one is damaged.
-        """
-        self._readers = [ImageReader(p / "images") for p in payloads if (p / "images").is_dir()]
-        self._by_url: dict[str, str] = {}
-        for payload in payloads:
-            manifest = payload / "manifest.parquet"
-            if manifest.is_file():
-                try:
-                    table = pq.read_table(manifest, columns=["url", "sha256"])
-                except (pa.ArrowException, OSError) as error:
-                    raise DataError(f"{manifest}: is damaged ({first_line(error)}).") from None
-                for url, sha256 in zip(
-                    table["url"].to_pylist(), table["sha256"].to_pylist(), strict=True
-                ):
-                    if url is not None and sha256 is not None:
-                        self._by_url[url] = sha256
-
-    def of(self, record: Record) -> tuple[bytes, ...] | Fallen | Drop:
-        """Return a record's pictures, or the drop where one is not there."""
-        if not record.images:
-            return Drop("no-image", record, "there is nothing to describe")
-        found = []
-        for image in record.images:
-            sha256 = image.sha256 or self._by_url.get(image.url or "")
-            reader = next((one for one in self._readers if sha256 in one), None)
-            if reader is None or sha256 is None:
-                return Drop("image-missing", record, image.url or image.sha256 or "")
-            found.append(reader.read(sha256))
-        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -91,9 +50,8 @@ class _Way:
 
     settings: TranslateSettings
     hops: tuple[Hop, ...]
-    back: Mapping[str, Hop]
-    """Source language -> who translates back into it; filled when it is needed."""
-    make_back: Callable[[str], Hop] | None
+    back: Callable[[str], Hop] | None
+    """Source language -> who translates back into it, if that is wanted."""
     pictures: Pictures | None
 
 
@@ -108,10 +66,12 @@ async def translate_record(way: _Way, record: Record, tally: Counter[str]) -> Ou
         found = way.pictures.of(record)
         if isinstance(found, Drop):
             return found
-        images = found  # type: ignore[assignment]
+        images = found
     current = record
     voices: list[Voice] = []
     for hop in way.hops:
+        if hop.target.code == current.language:  # it is in the language on the way already
+            continue
         made = await hop.translate(current, tally, images)
         if isinstance(made, Fallen):
             where = f"{current.language} -> {hop.target.code}: " if len(way.hops) > 1 else ""
@@ -126,22 +86,23 @@ async def translate_record(way: _Way, record: Record, tally: Counter[str]) -> Ou
         provenance=provenance,
         licence=join_licences(record.licence, settings.licence),
     )
-    if way.make_back is not None and settings.quality.back_translation is not None:
-        return await _compare_back(way, record, done, tally)
-    return done
+    if way.back is None:
+        return done
+    back = await way.back(record.language).translate(done, tally)
+    if isinstance(back, Fallen):
+        return _dropped(back, record, "translating back: ")
+    return _compared(record, done, text_of(back.record), settings)
 
 
-async def _compare_back(way: _Way, record: Record, done: Record, tally: Counter[str]) -> Outcome:
-    assert way.make_back is not None and way.settings.quality.back_translation is not None
-    made = await way.make_back(record.language).translate(done, tally)
-    if isinstance(made, Fallen):
-        return _dropped(made, record, "translating back: ")
-    score = chrf(text_of(made.record), text_of(record))
-    threshold = way.settings.quality.back_translation.threshold
+def _compared(record: Record, done: Record, back: str, settings: TranslateSettings) -> Outcome:
+    """Return the translated record if what it was translated back to is like the source."""
+    assert settings.quality.back_translation is not None
+    threshold = settings.quality.back_translation.threshold
+    score = chrf(back, text_of(record))
     if score >= threshold:
         return done
-    detail = f"chrF++ {score:.1f} of {threshold:g}: {text_of(made.record)!r}; translation: "
-    return Drop("back-translation", record, (detail + repr(text_of(done)))[:_MAX_DETAIL])
+    detail = f"chrF++ {score:.1f} of {threshold:g}: {back!r}; translation: {text_of(done)!r}"
+    return Drop("back-translation", record, detail[:MAX_DETAIL])
 
 
 def join_licences(one: str, other: str) -> str:
@@ -177,7 +138,7 @@ def _unfit(record: Record, settings: TranslateSettings) -> Drop | None:
 
 
 def _dropped(fallen: Fallen, record: Record, where: str) -> Drop:
-    return Drop(fallen.reason, record, f"{where}{fallen.detail}"[:_MAX_DETAIL])
+    return Drop(fallen.reason, record, f"{where}{fallen.detail}"[:MAX_DETAIL])
 
 
 # -- the artifact
@@ -219,10 +180,14 @@ def translate_spec(
                     "mode: describe needs a backend that sees pictures. Set `images: true` on an "
                     "endpoint whose model does."
                 )
-    codes = [settings.to, *(c for c in (settings.source, settings.via) if c is not None)]
+    # Records in several languages are rare; what the first one is in stands for all.
+    source = settings.source or next((record.language for record in dataset.read(1)), None)
+    codes = [settings.to, *(c for c in (source, settings.via) if c and find_pack(c))]
     config["packs"] = {}
+    for code in (settings.to, settings.source, settings.via):
+        if code is not None:
+            load_pack(code)
     for code in codes:
-        load_pack(code)
         path = find_pack(code)
         assert path is not None
         config["packs"][code] = hash_file(path)
@@ -272,7 +237,7 @@ def build(
     *,
     images: Sequence[Dataset] = (),
     limit: int | None = None,
-    on_records: Callable[[int], None] = lambda count: None,
+    on_records: Callable[[int, Callable[[], str]], None] = lambda count, told: None,
     shard_records: int = SHARD_RECORDS,
 ) -> Any:
     """Return the artifact of translated records, made unless it is there.
@@ -284,7 +249,8 @@ def build(
         dataset: the records.
         images: whose pictures are described.
         limit: only the first so many records.
-        on_records: called with the number of records that are done more.
+        on_records: called with the number of records that are done more, and what tells in
+            words how fast it goes and what it costs.
         shard_records: records in a shard.
 
     Raises:
@@ -295,11 +261,11 @@ def build(
     def write(out: Path) -> Mapping[str, Any]:
         payloads = [one.artifact.path for one in images if one.artifact is not None]
         pictures = Pictures(payloads) if settings.mode == "describe" else None
-        with asyncio.Runner() as runner, Scorers(settings) as scorers:
+        with asyncio.Runner() as runner, Estimate(settings.quality.comet) as estimate:
             stack = AsyncExitStack()
             try:
                 way = runner.run(_open(stack, settings, store.root / ANSWERS, pictures))
-                line = _Line(runner, way, scorers, dataset.read(limit), work_folder(out))
+                line = _Line(runner, way, estimate, dataset.read(limit), work_folder(out))
                 line.on_records, line.size = on_records, shard_records
                 flow = write_outcomes("translate", line.shards(), out, line.work)
                 return {**flow.to_stats(), **_told(way, line.tally())}
@@ -309,39 +275,6 @@ def build(
     return store.build(spec, write)
 
 
-class Scorers:
-    """The command that estimates quality, if one is set."""
-
-    def __init__(self, settings: TranslateSettings) -> None:
-        """Prepare."""
-        self._comet = settings.quality.comet
-        self._scorer = Scorer(self._comet.command) if self._comet else None
-
-    def __enter__(self) -> Scorers:
-        """Return it."""
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """End the command."""
-        if self._scorer is not None:
-            self._scorer.__exit__(*error)
-
-    def judge(self, records: Sequence[Record], outcomes: list[Outcome]) -> list[Outcome]:
-        """Return outcomes, those that score too low as drops."""
-        if self._scorer is None or self._comet is None:
-            return outcomes
-        places = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Record)]
-        pairs = [(text_of(records[i]), text_of(outcomes[i])) for i in places]  # type: ignore[arg-type]
-        judged = list(outcomes)
-        for place, score in zip(places, self._scorer.score(pairs), strict=True):
-            if not score >= self._comet.threshold:  # not a number is no score either
-                detail = (
-                    f"{score:.4f} of {self._comet.threshold:g}: {pairs[places.index(place)][1]!r}"
-                )
-                judged[place] = Drop("quality-estimate", records[place], detail[:_MAX_DETAIL])
-        return judged
-
-
 class _Line:
     """Shards of outcomes; while one is waited for, the next one is already being asked for."""
 
@@ -349,13 +282,16 @@ class _Line:
         self,
         runner: asyncio.Runner,
         way: _Way,
-        scorers: Scorers,
+        estimate: Estimate,
         records: Iterator[Record],
         work: Path,
     ) -> None:
         self.work, self.size = work, SHARD_RECORDS
-        self.on_records: Callable[[int], None] = lambda count: None
-        self._runner, self._way, self._scorers, self._records = runner, way, scorers, records
+        self.on_records: Callable[[int, Callable[[], str]], None] = lambda count, told: None
+        self._runner, self._way, self._estimate, self._records = runner, way, estimate, records
+        # Twice as many as are in flight: all of a shard at once would be prepared before the first
+        # answer is looked at.
+        self._gate = asyncio.Semaphore(2 * way.settings.backend.concurrency)
         self._ahead: list[tuple[list[Record], Counter[str], list[asyncio.Task[Outcome]]]] = []
 
     def shards(self) -> Iterator[tuple[int, Callable[[], list[Outcome]]]]:
@@ -367,7 +303,7 @@ class _Line:
                 return
             done = self.work / f"part-{number:05d}.json"
             if done.is_file():  # a killed run finished it
-                self.on_records(len(batch))
+                self.on_records(len(batch), self._told)
             yield len(batch), partial(self._compute, batch, number)
             number += 1
 
@@ -389,7 +325,7 @@ class _Line:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
             raise
-        outcomes = self._scorers.judge(batch, outcomes)
+        outcomes = self._estimate.judge(batch, outcomes)
         noted = self.work / f"tally-{number:05d}.json"
         temporary = noted.with_suffix(".tmp")
         temporary.write_text(json.dumps(dict(sorted(tally.items()))), encoding="utf-8")
@@ -400,12 +336,16 @@ class _Line:
         tally: Counter[str] = Counter()
 
         async def one(record: Record) -> Outcome:
-            outcome = await translate_record(self._way, record, tally)
-            self.on_records(1)
+            async with self._gate:
+                outcome = await translate_record(self._way, record, tally)
+            self.on_records(1, self._told)
             return outcome
 
         tasks = [asyncio.get_running_loop().create_task(one(record)) for record in batch]
         self._ahead.append((batch, tally, tasks))
+
+    def _told(self) -> str:
+        return self._way.hops[-1].voices[0].asker.usage.describe()
 
     def tally(self) -> dict[str, int]:
         """Return the faults of all shards, those of a killed run too."""
@@ -439,17 +379,11 @@ async def _open(
         kept = Glossary(dict.fromkeys(glossary.terms, ""))
         hops.append(Hop(settings.via, first, settings, glossary=kept))
     hops.append(Hop(settings.to, main, settings, glossary=glossary))
-    back: dict[str, Hop] = {}
-    make_back: Callable[[str], Hop] | None = None
+    back: Callable[[str], Hop] | None = None
     if settings.quality.back_translation is not None:
         other = await voice(settings.quality.back_translation.backend)
-
-        def make_back(code: str) -> Hop:
-            if code not in back:
-                back[code] = Hop(code, [other], settings, verify=False)
-            return back[code]
-
-    return _Way(settings, tuple(hops), back, make_back, pictures)
+        back = cache(lambda code: Hop(code, [other], settings, verify=False))
+    return _Way(settings, tuple(hops), back, pictures)
 
 
 def _told(way: _Way, tally: Mapping[str, int]) -> dict[str, Any]:
@@ -469,6 +403,3 @@ def _told(way: _Way, tally: Mapping[str, int]) -> dict[str, Any]:
         for source, checker in hop.checkers.items()
     }
     return {"faults": dict(tally), "language_check": checkers, "usage": usages}
-
-
-__all__ = ["Flow", "Translated", "build", "join_licences", "read_glossary", "translate_spec"]

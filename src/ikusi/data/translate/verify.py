@@ -34,6 +34,9 @@ _SAME_LETTER = re.compile(r"([^\W\d_])\1{11,}")
 
 COPY_WORDS = 4
 """A text of fewer words may be the same in two languages: a name, an animal, a loan word."""
+# Of 3,000 lists of three to ten CLDR names in Welsh, 56 are taken for English with 0.5 or more,
+# 14 with this; of those in Basque none.
+_SHORT_SCORE = 0.7
 _RUN = 5  # words in a row that two languages share only by a copy
 _MAX_PERIOD = 8  # words of a loop
 _REPEATS = 4
@@ -54,17 +57,14 @@ class Checker:
     def __init__(self, source: Pack, target: Pack, settings: VerifySettings) -> None:
         """Prepare, and find out for which texts the language can be identified."""
         self.source, self.target, self.settings = source, target, settings
-        self._preambles = tuple(
-            preamble.casefold()
-            for pack in (target, source, load_pack("en"))
-            for preamble in pack.translation.preambles
-        )
+        packs = [load_pack(code) for code in available()]
+        # Of every language: a model introduces a translation in whichever it was spoken to.
+        self._preambles = tuple(p.casefold() for pack in packs for p in pack.translation.preambles)
         self._numbers = _number_words(source), _number_words(target)
         self.passages = self.sentences = False
         self.about_language = "off by the settings"
         if settings.language:
-            others = [load_pack(code) for code in available()]
-            found = measure(target, others, PASSAGE_WORDS)
+            found = measure(target, packs, PASSAGE_WORDS)
             self.passages = found.reliable
             # A sentence that is still in the source's language: that language must be told for
             # certain, and the target's must not be taken for it.
@@ -110,7 +110,7 @@ class Checker:
         label, score = identify(joined)
         if label == self.target.ids.langid or score < self.settings.language_score:
             return None
-        if not is_passage and label != self.source.ids.langid:
+        if not is_passage and (label != self.source.ids.langid or score < _SHORT_SCORE):
             return None
         return Fault("translation-language", f"{label} ({score:.2f}), not {self.target.code}")
 
