@@ -239,7 +239,8 @@ def test_pictures_are_only_read_inside_their_folder() -> None:
     Path("data/link.png").symlink_to(Path("secret.png").absolute())
     Path("data/empty.png").write_bytes(b"")
     said = [{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": "b"}]
-    names = ["../secret.png", str(Path("secret.png").absolute()), "link.png", "empty.png", "no.png"]
+    names: list[Any] = ["../secret.png", str(Path("secret.png").absolute()), "link.png"]
+    names += ["empty.png", "no.png", {"sha256": "ab" * 32}]
     names += [
         "file:///etc/passwd",
         "a\0b",
@@ -255,7 +256,9 @@ def test_pictures_are_only_read_inside_their_folder() -> None:
     assert told == [
         *["image-outside"] * 3,
         "image-empty",
-        *["image-missing"] * 4,
+        "image-missing",
+        "image-none",
+        *["image-missing"] * 3,
         "base64-broken",
         "image-marks",
         "image-missing",

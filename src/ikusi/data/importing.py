@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from ikusi.core.artifact import Spec, hash_data, hash_file
+from ikusi.core.artifact import Spec, hash_data
 from ikusi.core.config import to_plain
 from ikusi.core.log import track
 from ikusi.core.store import Write, work_folder
@@ -175,11 +175,6 @@ class _Fingerprint(Pictures):
         except RowFault as error:
             self.digest.update(f"{error.fault.reason};".encode())
             raise
-
-
-def hash_files(files: Sequence[Path]) -> list[str]:
-    """Return the sha256 of each file's content."""
-    return [hash_file(file) for file in files]
 
 
 def _convert(

@@ -25,6 +25,10 @@ Keep = Callable[[bytes, bool], str]
 """Takes a picture's bytes, and whether they are a file's; returns their sha256."""
 
 
+class Known(str):
+    """The sha256 of a picture that a row before had; made by a source's `prepare` alone."""
+
+
 class Pictures:
     """Turns cells into references, and hands the bytes that it meets to `keep`."""
 
@@ -44,10 +48,9 @@ class Pictures:
         Raises:
             RowFault: it means none, the file is not there, or it is empty.
         """
+        if isinstance(cell, Known):
+            return ImageRef(sha256=str(cell))
         if isinstance(cell, Mapping):
-            known = cell.get("sha256")
-            if isinstance(known, str) and "bytes" not in cell:
-                return ImageRef(sha256=known)
             found = [cell.get(key) for key in ("bytes", "path", "url") if cell.get(key) is not None]
             if not found:
                 raise RowFault("image-none", "a picture has neither bytes nor a path")
