@@ -81,6 +81,7 @@ class Import:
                 [to_plain(view.fields), view.language, view.provenance, view.parent]
                 for view in source.views
             ],
+            "table": [source.header, source.quoted, source.reshape is not None],
             "set": source.base,
             "task": source.task,
             "languages": [source.language, dict(source.split_languages or {})],
@@ -127,6 +128,7 @@ class Import:
             os.replace(work / IMAGES, out / IMAGES)
         made, wanted = flow.kept + flow.dropped.total(), flow.read * converter.num_views
         if made != wanted:
+            # A bug of ours: a row that vanished must not become an artifact.
             raise AssertionError(f"{made} outcomes of {flow.read} rows instead of {wanted}")
         return {
             **flow.to_stats(),

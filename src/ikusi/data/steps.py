@@ -130,9 +130,9 @@ def write_outcomes(
     for number, (read, compute) in enumerate(shards):
         name = f"part-{number:05d}"
         noted = work / f"{name}.json"
-        if noted.is_file():
-            told = json.loads(noted.read_text(encoding="utf-8"))
-            flow = Flow(told["read"], told["kept"], Counter(told["dropped"]))
+        finished = _finished(noted, work, name)
+        if finished is not None:
+            flow = finished
         else:
             flow = _write_shard(step, read, compute(), work, name)
             temporary = noted.with_suffix(".tmp")
@@ -167,6 +167,22 @@ def read_drops(payload: Path, reason: str | None = None) -> Iterator[dict[str, s
                             yield row
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}).") from None
+
+
+def _finished(noted: Path, work: Path, name: str) -> Flow | None:
+    """Return what came of a shard that a killed run has finished, None if it has to be made.
+
+    A run that was killed after it had moved shards into the payload has lost them: what stands
+    there without a manifest is cleared away.
+    """
+    if not noted.is_file():
+        return None
+    told = json.loads(noted.read_text(encoding="utf-8"))
+    flow = Flow(told["read"], told["kept"], Counter(told["dropped"]))
+    for folder, count in ((RECORDS, flow.kept), (DROPPED, flow.dropped.total())):
+        if count and not (work / folder / f"{name}.parquet").is_file():
+            return None
+    return flow
 
 
 def _write_shard(step: str, read: int, outcomes: Iterable[Outcome], work: Path, name: str) -> Flow:

@@ -93,7 +93,9 @@ class Pictures:
                 raise RowFault("image-too-large", f"{name[:200]}: is larger than {MAX_BYTES} bytes")
             return Path(path).read_bytes()
         except (OSError, ValueError) as error:  # NUL or a lone surrogate in it, or too long
-            raise RowFault("image-missing", f"{name[:200]!r}: {error}") from None
+            # Without the error's own path, which is this machine's and would go into the ledger.
+            told = getattr(error, "strerror", None) or "no name of a file"
+            raise RowFault("image-missing", f"{name[:200]!r}: {told}") from None
 
 
 def _decode(text: str) -> bytes:
