@@ -99,9 +99,10 @@ def main() -> None:
         wanted = resolve(Request(what=kind, files=whole, language="en"))
         artifact = Store(folder / "store").build(*wanted.plan())
         seconds = time.process_time() - begun
+        kept = artifact.stats["kept"]
         small, large = peak_mib(folder, quarter, kind), peak_mib(folder, whole, kind)
-    if artifact.stats["kept"] != rows:
-        sys.exit(f"{artifact.stats}")
+    if kept != rows:
+        sys.exit(f"{kept} of {rows} rows became records")
     tell(
         arguments,
         where,

@@ -239,7 +239,8 @@ def test_pictures_are_only_read_inside_their_folder() -> None:
     Path("data/link.png").symlink_to(Path("secret.png").absolute())
     Path("data/empty.png").write_bytes(b"")
     said = [{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": "b"}]
-    names = ["../secret.png", str(Path("secret.png").absolute()), "link.png", "empty.png", "no.png"]
+    names: list[Any] = ["../secret.png", str(Path("secret.png").absolute()), "link.png"]
+    names += ["empty.png", "no.png", {"sha256": "ab" * 32}]
     names += [
         "file:///etc/passwd",
         "a\0b",
@@ -255,7 +256,9 @@ def test_pictures_are_only_read_inside_their_folder() -> None:
     assert told == [
         *["image-outside"] * 3,
         "image-empty",
-        *["image-missing"] * 4,
+        "image-missing",
+        "image-none",
+        *["image-missing"] * 3,
         "base64-broken",
         "image-marks",
         "image-missing",
@@ -310,6 +313,34 @@ def test_a_kill_loses_no_record_and_no_picture(at: int, monkeypatch: pytest.Monk
     assert {k: v for k, v in again.stats.items()} == dict(whole.stats)
     assert len(ImageReader(again.path / "images")) == 5
     assert again.stats["kept"] + sum(again.stats["dropped"].values()) == again.stats["read"] == 8
+
+
+def test_a_kill_just_before_the_end_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All shards are in the payload then, which is cleared away when it has no manifest."""
+    monkeypatch.setattr(importing, "SHARD_RECORDS", 2)
+    rows = [{"image": samples.picture(c), "transcription": c} for c in ("red", "blue", "green")]
+    wanted = resolve(Request(what="ocr-eu", files=samples.parquet(Path("p.parquet"), rows)))
+
+    def dies(*arguments: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ikusi.core.store.finish", dies)
+        with pytest.raises(Killed):
+            Store("store").build(*wanted.plan())
+    made = Store("store").build(*wanted.plan())
+    assert [record.turns[1].text for record in records(made)] == ["red", "blue", "green"]
+    reader = ImageReader(made.path / "images")
+    assert all(record.images[0].sha256 in reader for record in records(made))
+
+
+def test_the_address_knows_the_header_of_a_mapping() -> None:
+    Path("x.tsv").write_text("a\tb\n")
+    for number, header in enumerate(("[x, y]", "[y, x]")):
+        Path("m.yaml").write_text(f"language: eu\nheader: {header}\nfields: {{text: x}}")
+        assert run(["import", "x.tsv", "--mapping", "m.yaml"]) == (0, "")
+        (found,) = records(linked("x"))
+        assert found.turns[0].text == "ab"[number]
 
 
 def test_shards_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from ikusi.core.store import Store
-from ikusi.data.import_plan import Request, explain, resolve
+from ikusi.data.import_plan import Request, resolve
 
 log = logging.getLogger(__name__)
 
@@ -32,3 +34,22 @@ def run_import(request: Request, store: Path, runs: Path) -> None:
     if not artifact.stats["kept"]:
         log.warning("%s: no row became a record; the reasons are above", spec.name)
     typer.echo(f"Linked as {link}. Look at it: ikusi show {link}")
+
+
+def explain(stats: Mapping[str, Any]) -> list[str]:
+    """Return what an import did, in lines for people."""
+    dropped = sum(stats["dropped"].values())
+    per_row = stats["records_a_row"]
+    of_one = f", {per_row} of each" if per_row > 1 else ""
+    lines = [f"{stats['read']} rows: {stats['kept']} records{of_one}, {dropped} dropped"]
+    lines += [f"  dropped {count}: {reason}" for reason, count in stats["dropped"].items()]
+    if other := stats["passed_over"].get("other-language"):
+        lines.append(f"  passed over: {other} rows without this language")
+    if stats["unread_columns"]:
+        shown = ", ".join(stats["unread_columns"][:12])
+        lines.append(f"  columns not read: {shown}")
+    if stats["schema"] == "assumed":
+        lines.append("  the columns of this source are assumed, not published: look at a few")
+    if not stats["licence"]:
+        lines.append("  licence: not known; give --licence to publish what comes of it")
+    return lines

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ikusi.core.artifact import hash_data
+from ikusi.core.artifact import hash_data, hash_file
 from ikusi.core.errors import ConfigError, DataError
-from ikusi.data.importing import Import, hash_files
+from ikusi.data.importing import Import
 from ikusi.data.sources import hub as hub_module
 from ikusi.data.sources.local import (
     PICTURE_ENDINGS,
@@ -92,7 +91,7 @@ def resolve(request: Request) -> Import:
         name=name,
         source=source,
         table=table,
-        where={"files": hash_files(files)},
+        where={"files": [hash_file(file) for file in files]},
         language=language,
         licence=request.licence,
         pictures=pictures,
@@ -242,7 +241,10 @@ def _photos(request: Request) -> Import:
         name=name,
         source=source,
         table=table,
-        where={"files": hash_files(files), "undescribed": hash_data(table.undescribed())},
+        where={
+            "files": [hash_file(file) for file in files],
+            "undescribed": hash_data(table.undescribed()),
+        },
         language=language,
         licence=request.licence,
         pictures=request.images or folder,
@@ -290,22 +292,3 @@ class PhotoTable(LocalTable):
         names = (path.relative_to(self._folder).as_posix() for path in found)
         pictures = (name for name in names if name.lower().endswith(PICTURE_ENDINGS))
         return [name for name in pictures if os.path.normpath(name) not in named]
-
-
-def explain(stats: Mapping[str, Any]) -> list[str]:
-    """Return what an import did, in lines for people."""
-    dropped = sum(stats["dropped"].values())
-    per_row = stats["records_a_row"]
-    of_one = f", {per_row} of each" if per_row > 1 else ""
-    lines = [f"{stats['read']} rows: {stats['kept']} records{of_one}, {dropped} dropped"]
-    lines += [f"  dropped {count}: {reason}" for reason, count in stats["dropped"].items()]
-    if other := stats["passed_over"].get("other-language"):
-        lines.append(f"  passed over: {other} rows without this language")
-    if stats["unread_columns"]:
-        shown = ", ".join(stats["unread_columns"][:12])
-        lines.append(f"  columns not read: {shown}")
-    if stats["schema"] == "assumed":
-        lines.append("  the columns of this source are assumed, not published: look at a few")
-    if not stats["licence"]:
-        lines.append("  licence: not known; give --licence to publish what comes of it")
-    return lines

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from ikusi.core.artifact import Spec, hash_data, hash_file
+from ikusi.core.artifact import Spec, hash_data
 from ikusi.core.config import to_plain
 from ikusi.core.log import track
 from ikusi.core.store import Write, work_folder
@@ -81,6 +81,7 @@ class Import:
                 [to_plain(view.fields), view.language, view.provenance, view.parent]
                 for view in source.views
             ],
+            "table": [source.header, source.quoted, source.reshape is not None],
             "set": source.base,
             "task": source.task,
             "languages": [source.language, dict(source.split_languages or {})],
@@ -127,6 +128,7 @@ class Import:
             os.replace(work / IMAGES, out / IMAGES)
         made, wanted = flow.kept + flow.dropped.total(), flow.read * converter.num_views
         if made != wanted:
+            # A bug of ours: a row that vanished must not become an artifact.
             raise AssertionError(f"{made} outcomes of {flow.read} rows instead of {wanted}")
         return {
             **flow.to_stats(),
@@ -175,11 +177,6 @@ class _Fingerprint(Pictures):
         except RowFault as error:
             self.digest.update(f"{error.fault.reason};".encode())
             raise
-
-
-def hash_files(files: Sequence[Path]) -> list[str]:
-    """Return the sha256 of each file's content."""
-    return [hash_file(file) for file in files]
 
 
 def _convert(

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.sources.samples import jsonl, parquet, png, tar
 
+from ikusi.__main__ import run
 from ikusi.core.errors import DataError
+from ikusi.core.store import Store
 from ikusi.data.sources import text_files
 from ikusi.data.sources.local import find_files, looks_headerless, open_file
 from ikusi.data.sources.source import Row
@@ -47,6 +49,26 @@ def test_json_lines(tmp_path: Path) -> None:
     assert found[6:] == [{"a": "[" * 100}, "json-broken", {"a": "\u202e"}]
     assert [row.place for row in rows(path)][:3] == ["line 1", "line 3", "line 4"]
     assert [row.number for row in rows(path)] == list(range(9))
+
+
+@pytest.mark.parametrize("depth", [3, 99, 101, 500, 900, 960, 990, 5000])
+def test_deep_nesting_costs_its_row(depth: int, tmp_path: Path) -> None:
+    deep = '{"text": "a", "x": ' + "[" * depth + "]" * depth + "}"
+    (tmp_path / "a.jsonl").write_text(f'{deep}\n{{"text": "b"}}\n')
+    code, line = run(
+        [
+            *("import", str(tmp_path / "a.jsonl"), "--language", "eu"),
+            *("--store", str(tmp_path / "store"), "--runs", str(tmp_path / "runs")),
+        ]
+    )
+    assert (code, line) == (0, "")
+    (made,) = Store(tmp_path / "store").ls()
+    assert made.stats["kept"] + sum(made.stats["dropped"].values()) == 2
+    assert made.stats["kept"] == (2 if depth < 100 else 1)
+    path = tmp_path / "a.json"
+    path.write_text(f'[{deep}, {{"text": "b"}}]')
+    if depth < 900:
+        assert seen(path)[1] == {"text": "b"}
 
 
 def test_a_line_that_is_too_long_costs_itself(

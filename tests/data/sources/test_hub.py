@@ -80,5 +80,19 @@ def test_trouble_with_the_hub_is_one_line(offline: Path, tmp_path: Path) -> None
     assert "\n" not in str(raised.value)
 
 
+def test_a_mapping_of_any_set_on_the_hub(offline: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("language: qu\nfields: {text: qillqa}")
+    wanted = resolve(
+        Request(what="someone/qillqakuna", mapping=tmp_path / "m.yaml", subset="main", split="test")
+    )
+    assert wanted.where == {
+        "hub": "someone/qillqakuna",
+        "subset": "main",
+        "splits": ("test",),
+        "revision": "c" * 40,
+    }
+    assert (wanted.name, wanted.language) == ("someone-qillqakuna", "qu")
+
+
 def test_a_commit_needs_no_network() -> None:
     assert hub.resolve_revision("allenai/pixmo-cap", "0" * 40) == "0" * 40

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 from ikusi.data.sources.choices import split_options
-from ikusi.data.sources.pictures import Pictures
+from ikusi.data.sources.pictures import Known, Pictures
 from ikusi.data.sources.source import Fault, Fields, Row, RowFault, Source, Values, View, columns
 
 _TRANSLATOR = "HiTZ/Latxa-Llama-3.1-70B-Instruct"
@@ -42,15 +43,7 @@ _REFERENCE_CHARACTERS = 64  # of LMUData: a shorter `image` is the index of the 
 def _lmudata(rows: Iterator[Row]) -> Iterator[Row]:
     """Yield the rows; one that names another row's picture gets it, as a sha256."""
     known: dict[str, str] = {}
-    seen: list[str] = []
-
-    def keep(data: bytes, from_file: bool) -> str:
-        import hashlib
-
-        seen.append(hashlib.sha256(data).hexdigest())
-        return seen[-1]
-
-    pictures = Pictures(None, keep)
+    pictures = Pictures(None, lambda data, _: hashlib.sha256(data).hexdigest())
     for row in rows:
         cell = row.values.get("image")
         if row.fault is not None or not isinstance(cell, str):
@@ -61,7 +54,7 @@ def _lmudata(rows: Iterator[Row]) -> Iterator[Row]:
                 told = f"no row before has the index {cell.strip()!r}"
                 yield replace(row, fault=Fault("image-missing", told))
             else:
-                yield replace(row, values={**row.values, "image": {"sha256": other}})
+                yield replace(row, values={**row.values, "image": Known(other)})
         else:
             try:
                 known[str(row.values.get("index"))] = pictures.take(cell, "base64").sha256 or ""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ikusi.core.errors import DataError, first_line
 from ikusi.data.sources.pictures import MAX_BYTES
 from ikusi.data.sources.source import Fault, Row
-from ikusi.data.sources.tables import Found, arrow_kind
+from ikusi.data.sources.tables import Found, arrow_kind, is_deep
 
 _BATCH_ROWS = 128  # rows with pictures in them may have megabytes each
 _PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tiff", "tif", "avif", "jxl"})
@@ -173,7 +173,10 @@ def _member(ending: str, data: bytes) -> Any:
     if ending in ("txt", "caption", "text"):
         return data.decode("utf-8")
     if ending == "json":
-        return json.loads(data.decode("utf-8"), strict=False, parse_constant=lambda name: None)
+        value = json.loads(data.decode("utf-8"), strict=False, parse_constant=lambda name: None)
+        if isinstance(value, dict | list) and is_deep(value):
+            raise ValueError("too many lists or objects in each other")
+        return value
     return data
 
 

@@ -49,7 +49,8 @@ def find_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise DataError(f"{path}: there is no such file or folder.")
     found = [file for file in sorted(path.rglob("*")) if kind_of_file(file) and file.is_file()]
-    found = [file for file in found if not file.name.startswith((".", "_"))]
+    hidden = (".", "_")  # such as caches
+    found = [f for f in found if not any(p.startswith(hidden) for p in f.relative_to(path).parts)]
     # Beside tables there lie notes; where there are only notes, they are what is meant.
     data = [f for f in found if kind_of_file(f) not in ("txt",)] or found
     kinds = sorted({kind_of_file(file) or "" for file in data})

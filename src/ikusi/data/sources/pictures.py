@@ -25,6 +25,10 @@ Keep = Callable[[bytes, bool], str]
 """Takes a picture's bytes, and whether they are a file's; returns their sha256."""
 
 
+class Known(str):
+    """The sha256 of a picture that a row before had; made by a source's `prepare` alone."""
+
+
 class Pictures:
     """Turns cells into references, and hands the bytes that it meets to `keep`."""
 
@@ -44,10 +48,9 @@ class Pictures:
         Raises:
             RowFault: it means none, the file is not there, or it is empty.
         """
+        if isinstance(cell, Known):
+            return ImageRef(sha256=str(cell))
         if isinstance(cell, Mapping):
-            known = cell.get("sha256")
-            if isinstance(known, str) and "bytes" not in cell:
-                return ImageRef(sha256=known)
             found = [cell.get(key) for key in ("bytes", "path", "url") if cell.get(key) is not None]
             if not found:
                 raise RowFault("image-none", "a picture has neither bytes nor a path")
@@ -90,7 +93,9 @@ class Pictures:
                 raise RowFault("image-too-large", f"{name[:200]}: is larger than {MAX_BYTES} bytes")
             return Path(path).read_bytes()
         except (OSError, ValueError) as error:  # NUL or a lone surrogate in it, or too long
-            raise RowFault("image-missing", f"{name[:200]!r}: {error}") from None
+            # Without the error's own path, which is this machine's and would go into the ledger.
+            told = getattr(error, "strerror", None) or "no name of a file"
+            raise RowFault("image-missing", f"{name[:200]!r}: {told}") from None
 
 
 def _decode(text: str) -> bytes:

@@ -74,6 +74,25 @@ def differences(columns: Sequence[Column], found: Found, typed: bool) -> list[st
     return wrong
 
 
+MAX_DEPTH = 100
+"""Of lists and objects in each other; Python's own limit is 1,000, whoever walks through them."""
+
+
+def is_deep(value: Any) -> bool:
+    """Return whether lists and objects lie in each other more than `MAX_DEPTH` times."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for outer in level
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def kind_of(value: Any) -> str:
     """Return the kind of a cell."""
     if value is None:

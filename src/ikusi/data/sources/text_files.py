@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from ikusi.core.errors import DataError, first_line
 from ikusi.data.sources.source import Fault, Row
-from ikusi.data.sources.tables import Found, kind_of
+from ikusi.data.sources.tables import MAX_DEPTH, Found, is_deep, kind_of
 
 MAX_LINE_BYTES = 256 << 20
 """A longer line costs too much memory; one with a picture in base64 has a few megabytes."""
@@ -102,22 +102,37 @@ def _json_row(number: int, place: str, content: bytes | None) -> Row:
     if content is None:
         fault = Fault("line-too-long", f"more than {MAX_LINE_BYTES >> 20} MiB")
         return Row(number, place, {}, fault)
+    problem: Fault | None
     try:
         value = _decode(content.decode("utf-8"))
+        problem = _object_fault(value)
     except UnicodeDecodeError as error:
-        fault = Fault("encoding-broken", f"byte {error.start} of the line is no UTF-8")
+        problem = Fault("encoding-broken", f"byte {error.start} of the line is no UTF-8")
     except (ValueError, RecursionError) as error:
-        fault = Fault("json-broken", first_line(error))
-    else:
-        if isinstance(value, dict):
-            return Row(number, place, value)
-        fault = Fault("json-no-object", f"a {type(value).__name__} instead of an object")
-    return Row(number, place, {"line": content[:_SHOWN].decode("utf-8", "replace")}, fault)
+        problem = Fault("json-broken", first_line(error))
+    if problem is None:
+        return Row(number, place, value)
+    return Row(number, place, {"line": content[:_SHOWN].decode("utf-8", "replace")}, problem)
+
+
+def _object_fault(value: Any) -> Fault | None:
+    if not isinstance(value, dict):
+        return Fault("json-no-object", f"a {type(value).__name__} instead of an object")
+    if is_deep(value):
+        return Fault("json-too-deep", f"more than {MAX_DEPTH} lists or objects in each other")
+    return None
 
 
 def _decode(text: str) -> Any:
     # NaN and Infinity are no JSON, but Python's own writer makes them: nothing is known there.
     return json.loads(text, strict=False, parse_constant=lambda name: None)
+
+
+def _cut(value: Any) -> str:
+    try:
+        return repr(value)[:_SHOWN]
+    except RecursionError:
+        return f"<{type(value).__name__}>"
 
 
 class JsonArray(TextTable):
@@ -131,11 +146,11 @@ class JsonArray(TextTable):
         """
         for number, (line, value) in enumerate(self._items()):
             place = f"line {line}"
-            if isinstance(value, dict):
+            fault = _object_fault(value)
+            if fault is None:
                 yield Row(number, place, value)
             else:
-                told = f"a {type(value).__name__} instead of an object"
-                yield Row(number, place, {"item": value}, Fault("json-no-object", told))
+                yield Row(number, place, {"item": _cut(value)}, fault)
 
     def _items(self) -> Iterator[tuple[int, Any]]:
         decoder = json.JSONDecoder(strict=False, parse_constant=lambda name: None)
