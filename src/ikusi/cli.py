@@ -177,66 +177,6 @@ def show(
     from ikusi.show import show as show_artifact
 
     show_artifact(artifact, limit=limit, store=store, dropped=dropped)
-    show_artifact(artifact, limit=limit, store=store)
-
-
-@app.command("import")
-def import_(
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="A published set (cc3m, cc3m@eu), a hub id, a file, or a folder.",
-            metavar="SOURCE",
-        ),
-    ],
-    files: Annotated[
-        Path | None, typer.Option("--from", help="A published set's files, instead of the hub.")
-    ] = None,
-    format: Annotated[  # noqa: A002  # the option's name
-        str, typer.Option("--format", help="Of one's own file: llava, sharegpt, ms-swift, text.")
-    ] = "",
-    mapping: Annotated[
-        Path | None, typer.Option(help="YAML that says which column is what.")
-    ] = None,
-    captions: Annotated[
-        Path | None, typer.Option(help="Table that describes the pictures in the folder.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder that the names of pictures start from.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="BCP-47 code, such as eu.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the texts. Default: as published.")] = "",
-    name: Annotated[str, typer.Option(help="Of what is made. Default: the source's.")] = "",
-    subset: Annotated[str, typer.Option(help="Configuration on the hub.")] = "",
-    split: Annotated[str, typer.Option(help="Split on the hub.")] = "",
-    revision: Annotated[str, typer.Option(help="Commit, tag or branch on the hub.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each split at most.")] = None,
-    store: StorePath = _STORE,
-    runs: RunsPath = _RUNS,
-) -> None:
-    """Read a set of any published schema, or one's own, into records and pictures.
-
-    Example: `ikusi import ./photos --captions captions.csv --language eu`
-    """
-    from ikusi.data.import_commands import run_import
-    from ikusi.data.import_plan import Request
-
-    request = Request(
-        what=what,
-        files=files,
-        format=format,
-        mapping=mapping,
-        captions=captions,
-        images=images,
-        language=language,
-        licence=licence,
-        name=name,
-        subset=subset,
-        split=split,
-        revision=revision,
-        limit=limit,
-    )
-    run_import(request, store, runs)
 
 
 @app.command()

@@ -17,7 +17,7 @@ def import_(
     what: Annotated[
         str,
         typer.Argument(
-            help="A published set (cc3m, pixmo-cap@eu), a hub id, a file, or a folder.",
+            help="A published set (cc3m, cc3m@eu), a hub id, a file, or a folder.",
             metavar="SOURCE",
         ),
     ],

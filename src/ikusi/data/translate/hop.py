@@ -70,7 +70,8 @@ class Hop:
         self.voices = tuple(voices)
         self._settings = settings
         self._glossary = glossary
-        self._verify = verify
+        # In a memory alone nothing is guessed: what people wrote is taken as they wrote it.
+        self._verify = verify and not all(voice.is_memory for voice in voices)
         self._sources: dict[str, Pack] = {}
         self._asking = Asking(self.target, settings)
         self.checkers: dict[str, Checker] = {}

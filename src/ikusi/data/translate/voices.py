@@ -44,6 +44,8 @@ class Voice:
     samples: bool = False
     """It answers differently at another temperature."""
     images: bool = False
+    is_memory: bool = False
+    """What it says was written down by somebody."""
 
     @property
     def chat(self) -> bool:
@@ -132,6 +134,7 @@ async def open_voice(settings: AnyBackend, units: Units, answers: Path) -> Async
                     units,
                     samples=isinstance(settings, EndpointSettings),
                     images=backend.capabilities.images,
+                    is_memory=isinstance(settings, MemorySettings),
                 )
         finally:
             cache.close()
