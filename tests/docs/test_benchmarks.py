@@ -78,3 +78,21 @@ def test_time(tmp_path: Path) -> None:
     assert 0 < rows["first cell"] <= rows["all of it"]
     if sys.platform == "linux":
         assert rows["peak memory, shared pages once"] <= rows["peak memory, sum of processes"]
+
+
+@pytest.mark.parametrize(
+    ("script", "size", "row"),
+    [
+        ("dedup.py", ("--texts", "3000"), "planted questions found"),
+        ("columns.py", ("--rows", "20000"), "mix, records: 20,000 rows"),
+    ],
+)
+def test_data(tmp_path: Path, script: str, size: tuple[str, str], row: str) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(SCRIPTS / script), *size, "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["what"]: row["value"] for row in json.loads(out.read_text())["rows"]}
+    assert rows[row] > 0
+    assert rows.get("planted near-duplicates found", 1) > 0.8
+    assert rows.get("planted questions found", 1) == 1

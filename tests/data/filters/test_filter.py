@@ -276,6 +276,7 @@ def test_every_picture_is_looked_up(place: Workplace) -> None:
         said("11", "A text.", images=at("w1")),
         said("12", "A text.", images=at("w2")),
         said("13", "No picture."),
+        said("14", "i", images=(ImageRef(sha256=sha(99), url="u3"),)),
     ]
     path = place.write("r", records)
     dropped, kept = place.filter(path, "--images", images.address)
@@ -287,6 +288,7 @@ def test_every_picture_is_looked_up(place: Workplace) -> None:
         "8": ("duplicate", "like 1"),
         "9": ("image-missing", "absent: not in the manifest"),
         "10": ("image-missing", "no hash: not in the manifest"),
+        "14": ("image-dead", "u3: http-404 Not Found"),
     }
     assert ids(kept) == ["1", "2", "7", "11", "12", "13"]
     assert kept[1].images == (ImageRef(sha(1), "u2"), ImageRef(sha(1), "u1"))

@@ -65,6 +65,8 @@ class Benchmarks:
         stats = dict.fromkeys(
             ("records", "texts", "texts_too_short", "pictures", "pictures_unseen"), 0
         )
+        if name in self.stats:
+            name = f"{name} ({len(self.stats) + 1})"
         self.stats[name] = stats
         for record in records:
             item = len(self._names)

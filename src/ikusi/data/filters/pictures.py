@@ -7,7 +7,7 @@ the record has one, else by its url; only numbers are kept in memory (about 120 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,19 +84,21 @@ class Pictures:
     def find(self, refs: Sequence[ImageRef]) -> Places:
         """Return int64[len(refs)]: the row of each picture, -1 where there is none."""
         rows = np.full(len(refs), -1)
-        for (keys, places), wanted in (
-            (self.by_sha256, {i: _head(r.sha256) for i, r in enumerate(refs) if r.sha256}),
-            (
-                self.by_url,
-                {i: key_of(r.url) for i, r in enumerate(refs) if r.url and not r.sha256},
-            ),
-        ):
-            if wanted and len(keys):
-                asked = np.fromiter(wanted.values(), np.uint64)
-                found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-                hit = keys[found] == asked
-                rows[np.fromiter(wanted, np.int64)[hit]] = places[found[hit]]
+        heads = {i: _head(ref.sha256) for i, ref in enumerate(refs) if ref.sha256}
+        self._fill(rows, heads, self.by_sha256)
+        # A dead picture has a url only, also where its sha256 was published.
+        urls = {i: key_of(ref.url) for i, ref in enumerate(refs) if ref.url and rows[i] < 0}
+        self._fill(rows, urls, self.by_url)
         return rows
+
+    @staticmethod
+    def _fill(rows: Places, wanted: Mapping[int, int], index: tuple[Numbers, Places]) -> None:
+        keys, places = index
+        if wanted and len(keys):
+            asked = np.fromiter(wanted.values(), np.uint64)
+            found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+            hit = keys[found] == asked
+            rows[np.fromiter(wanted, np.int64)[hit]] = places[found[hit]]
 
     def resolve(
         self, record: Record, rows: Sequence[int], settings: ImagesFilter
