@@ -173,7 +173,7 @@ async def use():
 
 interrupt.listen()
 try:
-    asyncio.run(use())
+    interrupt.run_async(use())
 except KeyboardInterrupt:
     print("stopped", flush=True)
 """

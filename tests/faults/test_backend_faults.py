@@ -127,7 +127,7 @@ def main(url: str, folder: str) -> None:
     print("started", flush=True)
     usage = Usage()
     try:
-        found = asyncio.run(answers(url, Path(folder), usage))
+        found = interrupt.run_async(answers(url, Path(folder), usage))
     except KeyboardInterrupt:
         sys.exit(130)
     texts = {name: a.text for name, a in found.items() if isinstance(a, Answer)}

@@ -11,9 +11,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Coroutine, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 _STOPPED = "ikusi: stopped. What was finished is kept; the same command goes on from there."
 _received: list[int] = []
@@ -47,6 +50,47 @@ def leave() -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(2, show_cursor + _STOPPED.encode() + b"\n")
     os._exit(128 + _received[0])
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Return what `main` returns; a signal cancels it, so that it ends as it wants to.
+
+    An exception raised by the handler itself would break into whatever task is running just then,
+    also into one of a library's, which would report it.
+
+    Raises:
+        KeyboardInterrupt: a signal came.
+    """
+    import asyncio
+
+    async def cancellable() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def stop(number: int) -> None:
+            _received.append(number)
+            if len(_received) > 1:
+                leave()
+            assert task is not None
+            task.cancel()
+
+        handled = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is _stop]
+        for number in handled:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            return await main
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+                signal.signal(number, _stop)
+
+    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
+        return asyncio.run(main)
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        if received():
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
