@@ -267,7 +267,8 @@ def build(store: Store, server: PictureServer) -> Artifact:
     def lookup(host: str, port: int) -> list[Any]:
         return here(host, server.server_port)
 
-    settings = quick(network={"connections": AT_ONCE})
+    # A busy machine is no server that hangs.
+    settings = quick(network={"connections": AT_ONCE, "read_seconds": 20, "total_seconds": 60})
     return make_images(store, [dataset(store, one)], settings, lookup=lookup)
 
 
@@ -289,7 +290,8 @@ def test_full_disk_at_any_moment(tmp_path: Path) -> None:
             build(store, server)
         assert {"pwrite", "fsync", "replace", "link", "_write_batch", "write_table"} <= {*seen}
         chance = random.Random(SEED)
-        last = max(i for i, name in enumerate(seen, 1) if name in ("rename", "link", "fsync"))
+        # Up to the manifest; what the store does after that is its own affair.
+        last = max(i for i, name in enumerate(seen, 1) if name == "replace")
         moments = [chance.randint(1, last) for _ in range(8)]
         moments += [seen.index(name) + 1 for name in ("fsync", "replace", "link", "_write_batch")]
         for number, moment in enumerate(moments):
