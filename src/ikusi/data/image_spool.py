@@ -76,11 +76,12 @@ class Spool:
         """
         about = {"index": index, "size": len(data), "row": asdict(row)}
         head = json.dumps(about, separators=(",", ":")).encode() + b"\n"
-        view = memoryview(head + data)
         place = self._end
-        while view:
-            written = os.pwrite(self._file, view, place)
-            view, place = view[written:], place + written
+        for part in (head, data):
+            view = memoryview(part)
+            while view:
+                written = os.pwrite(self._file, view, place)
+                view, place = view[written:], place + written
         self.entries[index] = Entry(row, self._end + len(head), len(data))
         self._end = place
 

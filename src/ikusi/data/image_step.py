@@ -295,7 +295,7 @@ class _Step:
             if entry.row.sha256 is None:
                 continue
             data = chunk.spool.read(entry) if entry.size else self._local.read(entry.row.sha256)
-            self._writer.add(data)
+            self._writer.add(data, entry.row.sha256)
             self._unsettled_bytes += len(data)
         self._unsettled.append(chunk)
         if self._unsettled_bytes >= _SETTLE_BYTES:

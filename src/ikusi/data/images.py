@@ -85,17 +85,21 @@ class ImageWriter:
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
 
-    def add(self, data: bytes) -> str:
+    def add(self, data: bytes, sha256: str | None = None) -> str:
         """Store a picture's bytes unless they are there, and return their sha256.
 
         The picture is not decoded: whoever reads it meets what is wrong with it.
+
+        Args:
+            data: the bytes.
+            sha256: theirs, where it was computed already.
 
         Raises:
             DataError: there are no bytes.
         """
         if not data:
             raise DataError("An empty picture (0 bytes) cannot be stored. Leave it out.")
-        digest = hashlib.sha256(data).digest()
+        digest = bytes.fromhex(sha256) if sha256 else hashlib.sha256(data).digest()
         if digest not in self._known:
             self._known.add(digest)
             self._batch.append((digest, bytes(data)))
@@ -296,7 +300,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("I", "F"):
         raise DataError(f"32 bits a sample (mode {picture.mode}), and nothing tells their range")
     if not picture.has_transparency_data:
-        return picture.copy() if picture.mode == "RGB" else picture.convert("RGB")
+        # It is loaded, so it needs no file any more; a copy would take a fifth of the decoding.
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     layers = picture.convert("RGBA")
     white = Image.new("RGBA", layers.size, "white")
     return Image.alpha_composite(white, layers).convert("RGB")

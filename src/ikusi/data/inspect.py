@@ -24,6 +24,7 @@ FORMATS = frozenset({"jpeg", "png", "webp", "gif", "bmp", "tiff"})
 
 _HASH_SIDE = 8  # frequencies each way: 64 bits
 _GRID = 32  # pixels each way that they are taken from
+_GAP = 3.0  # as many times the grid's pixels are left by the first, coarse way of shrinking
 _HEAD = 1024  # bytes in which a text format must show itself
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -128,8 +129,8 @@ def perceptual_hash(picture: Image.Image) -> int:
 
     The hash of imagehash's `phash`: which of the lowest 8 x 8 frequencies of the picture, made grey
     and 32 x 32 pixels, lie above their median; row by row, the first in the highest bit. Shrinking
-    is done in Pillow's two steps, which takes a quarter of the time, changes nothing in four of
-    five pictures and 2 bits in the others. Noise below 1e-6 counts as nothing, so that a picture of
+    begins with means of whole blocks of pixels, which takes a quarter of the time and changes two
+    bits in some of the pictures. Noise below 1e-6 counts as nothing, so that a picture of
     one colour has one hash on all machines.
 
     Args:
@@ -137,7 +138,8 @@ def perceptual_hash(picture: Image.Image) -> int:
     """
     from PIL.Image import Resampling
 
-    small = picture.convert("L").resize((_GRID, _GRID), Resampling.LANCZOS, reducing_gap=3.0)
+    grey = picture.convert("L")
+    small = grey.resize((_GRID, _GRID), Resampling.LANCZOS, reducing_gap=_GAP)
     waves = _waves()
     frequencies = np.round(waves @ np.asarray(small, np.float64) @ waves.T, 6)
     return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
