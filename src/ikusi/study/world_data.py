@@ -16,7 +16,7 @@ from ikusi.core.artifact import hash_data, hash_file
 from ikusi.core.config import to_plain
 from ikusi.core.errors import ConfigError
 from ikusi.data.mix import MixtureSettings, check_supply
-from ikusi.languages.pack import find_pack, load_pack
+from ikusi.languages.pack import load_pack
 from ikusi.study.parts import vocabulary_of
 from ikusi.study.recipe import Recipe, language_name
 from ikusi.world.grammar import TEXT_TASKS, VISUAL_TASKS
@@ -29,6 +29,10 @@ _SETS = {
     "instruct": {"multimodal": "instruct", "text": "text", "pivot_only": "probe"},
 }
 """Stage -> part of its mixture -> the world's set."""
+
+
+_NOT_OF_THE_WORLD = ("checked_by", "variants", "translation", "unwanted")
+"""Fields of a pack that change nothing in the world."""
 
 
 @dataclass
@@ -211,13 +215,14 @@ def left_out_notes(recipe: Recipe) -> list[str]:
 
 
 def packs_of(recipe: Recipe) -> dict[str, str]:
-    """Return the content hash of each pack: a changed wording is a changed step."""
+    """Return the hash of each pack: a changed wording is a changed step.
+
+    What only translating and filtering read, and what people alone read, is left out of it.
+    """
     found = {}
     for code in (recipe.pivot, recipe.target):
-        load_pack(code)
-        path = find_pack(code)
-        assert path is not None
-        found[code] = hash_file(path)
+        pack = load_pack(code).model_dump(mode="json", exclude=set(_NOT_OF_THE_WORLD))
+        found[code] = hash_data(pack)
     return found
 
 
