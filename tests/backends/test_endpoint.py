@@ -24,7 +24,8 @@ from ikusi.backends.base import (
     Score,
     TransportFault,
 )
-from ikusi.backends.endpoint import Endpoint, _retry_after, parse_completion
+from ikusi.backends.chat_format import parse_completion
+from ikusi.backends.endpoint import Endpoint, _retry_after
 from ikusi.backends.settings import EndpointSettings
 from ikusi.core.types import Image, assistant, user
 
