@@ -82,7 +82,8 @@ def test_a_fault_that_stays_is_a_failure_with_its_name(fault: str, tmp_path: Pat
     """Three of four requests of this one kind of fault, with two tries each."""
 
     async def some() -> list[Answer | Failure]:
-        made = EndpointSettings(url=server.url, model="scripted", timeout=0.2)
+        timeout = 0.2 if fault == "hang" else 60
+        made = EndpointSettings(url=server.url, model="scripted", timeout=timeout)
         backend = await Endpoint.open(made)
         requests = (Request(str(number), (user(str(number)),)) for number in range(20))
         retry = Retry(tries=2, first_wait=0.01, failures_in_a_row=1000)
