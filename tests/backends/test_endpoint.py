@@ -24,7 +24,8 @@ from ikusi.backends.base import (
     Score,
     TransportFault,
 )
-from ikusi.backends.endpoint import Endpoint, _retry_after, parse_completion
+from ikusi.backends.chat_format import parse_completion
+from ikusi.backends.endpoint import Endpoint, _retry_after
 from ikusi.backends.settings import EndpointSettings
 from ikusi.core.types import Image, assistant, user
 
@@ -33,7 +34,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
 
 
 def settings(server: Scripted, **fields: Any) -> EndpointSettings:
-    return EndpointSettings(url=server.url, **{"model": server.model, "timeout": 5.0, **fields})
+    return EndpointSettings(url=server.url, **{"model": server.model, "timeout": 60.0, **fields})
 
 
 def using(made: EndpointSettings, do: Callable[[Endpoint], Awaitable[T]]) -> T:
@@ -145,7 +146,7 @@ def test_every_transport_fault_has_a_name(fault: str) -> None:
     names = {"drop": "connection-dropped", "hang": "timeout", "truncated-json": "broken-json"}
     with Scripted(faults={fault: 1.0}, retry_after=7) as server:
         with pytest.raises(TransportFault) as found:
-            complete(settings(server, timeout=0.3), ask("a"))
+            complete(settings(server, timeout=0.3 if fault == "hang" else 60), ask("a"))
         assert found.value.reason == names.get(fault, fault)
         assert found.value.retry_after == (7 if fault == "status-429" else None)
         assert "\n" not in found.value.detail
