@@ -131,6 +131,10 @@ def test_it_is_not_started_again_for_ever(servers: Path) -> None:
                 os.kill(state.server[0], signal.SIGKILL)
                 with pytest.raises(TransportFault):
                     await backend.complete(ask("a"))  # waits until it is up again
+            for _ in range(100):  # that it is down for good is noticed a moment later
+                with contextlib.suppress(TransportFault):
+                    await backend.complete(ask("a"))
+                await asyncio.sleep(0.1)
         finally:
             await backend.close()
 

@@ -196,11 +196,8 @@ def test_bad_rows_are_dropped_with_a_reason() -> None:
     (found,) = records(made)
     assert found.turns[0].text == "\u202e<|eot_id|>"
     told = [drop["reason"] for drop in read_drops(made.path)]
-    assert told == [row[2] for row in WILD_ROWS] + [
-        "json-broken",
-        "column-missing",
-        "json-no-object",
-    ]
+    wanted = [row[2] for row in WILD_ROWS] + ["json-broken", "column-missing", "json-no-object"]
+    assert sorted(told) == sorted(wanted)
     ids = [drop["id"] for drop in read_drops(made.path)] + [found.id]
     assert len(set(ids)) == 10
     assert json.loads(next(read_drops(made.path))["content"])["id"] == 0

@@ -292,8 +292,8 @@ class _Step:
     def _store(self, chunk: _Chunk) -> None:
         for index in range(len(chunk.wanted)):
             entry = chunk.spool.entries[index]
-            if entry.row.sha256 is None:
-                continue
+            if entry.row.sha256 is None or entry.row.sha256 in self._writer:
+                continue  # what is there counts for no new file: a killed run's files are the same
             data = chunk.spool.read(entry) if entry.size else self._local.read(entry.row.sha256)
             self._writer.add(data, entry.row.sha256)
             self._unsettled_bytes += len(data)

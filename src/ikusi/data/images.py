@@ -85,6 +85,10 @@ class ImageWriter:
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
 
+    def __contains__(self, sha256: str) -> bool:
+        """Return whether the picture was added, now or before."""
+        return bytes.fromhex(sha256) in self._known
+
     def add(self, data: bytes, sha256: str | None = None) -> str:
         """Store a picture's bytes unless they are there, and return their sha256.
 

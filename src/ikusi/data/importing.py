@@ -9,7 +9,6 @@ by their content, those on the hub by their commit. What a killed import has fin
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 
 from ikusi.core.artifact import Spec, hash_data
 from ikusi.core.config import to_plain
+from ikusi.core.files import link_files
 from ikusi.core.log import track
 from ikusi.core.store import Write, work_folder
 from ikusi.core.types import ImageRef
@@ -125,7 +125,9 @@ class Import:
             )
             flow = write_outcomes("import", shards, out, work, on_shard=advance)
         if any((work / IMAGES).glob("images-*.arrow")):
-            os.replace(work / IMAGES, out / IMAGES)
+            link_files(
+                work / IMAGES, out / IMAGES, "images-*.arrow"
+            )  # a kill from here on clears `out`
         made, wanted = flow.kept + flow.dropped.total(), flow.read * converter.num_views
         if made != wanted:
             # A bug of ours: a row that vanished must not become an artifact.

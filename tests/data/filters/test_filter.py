@@ -101,7 +101,7 @@ class Workplace:
         """Run the verb; return id -> reason and detail, and the records that stay."""
         places = ("--store", str(self.store.root), "--runs", str(self.folder / "runs"))
         assert run(["filter", *arguments, "--name", name, *places]) == (0, "")
-        out = self.folder / "runs" / "data" / f"{name}-filtered"
+        out = self.folder / "runs" / "data" / name
         drops = list(read_drops(out))
         kept = list(read_records(out / "records"))
         stats = json.loads((out / "stats.json").read_text(encoding="utf-8"))
@@ -487,7 +487,7 @@ def test_no_records_at_all(place: Workplace) -> None:
 def test_show_tells_the_flow_and_what_was_dropped(place: Workplace) -> None:
     records = [said("a", "A dog."), said("b", "A <b>dog</b><br>"), said("c", "A cat.")]
     place.filter(place.write("r", records), name="shown")
-    link = str(place.folder / "runs" / "data" / "shown-filtered")
+    link = str(place.folder / "runs" / "data" / "shown")
     place.capsys.readouterr()
     assert run(["show", link, "--limit", "1"]) == (0, "")
     out = place.out
