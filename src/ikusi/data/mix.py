@@ -29,8 +29,6 @@ from ikusi.core.types import Record
 from ikusi.data.mix_columns import Columns, Integers, Reader, Reading, no_records
 from ikusi.data.mix_order import Chosen, in_order
 
-Modality = Literal["multimodal", "text"]
-
 
 class Budget(Settings):
     """How much of everything."""
@@ -211,8 +209,7 @@ class _Units:
 
 
 def mix(
-    pools: Mapping[Modality, Mapping[str, Reader]],
-    pivot_only: Reader,
+    pools: Mapping[str, Mapping[str, Reader]],
     settings: MixtureSettings,
     pivot: str,
     target: str,
@@ -222,8 +219,7 @@ def mix(
     """Choose a mixture; return its records in their order, to be read once, and what it came to.
 
     Args:
-        pools: modality -> language -> records.
-        pivot_only: records that only the pivot has.
+        pools: part (`multimodal`, `text`, `pivot_only`) -> language -> records.
         settings: the mixture.
         pivot: language code.
         target: language code.
@@ -237,7 +233,7 @@ def mix(
     wanted = count_parts(settings)
     report = MixtureReport()
     visual = settings.multimodal.sources if settings.multimodal else {}
-    sizes: tuple[tuple[Modality, int, int, Mapping[str, float]], ...] = (
+    sizes: tuple[tuple[str, int, int, Mapping[str, float]], ...] = (
         ("multimodal", wanted.multimodal, wanted.multimodal_target, visual),
         ("text", wanted.text, wanted.text_target, settings.text.sources),
     )
@@ -247,21 +243,20 @@ def mix(
         # The target's units need no rank: they are chosen by their pairs'.
         reading.add((part, pivot), pool.get(pivot, no_records), ranked=True)
         reading.add((part, target), pool.get(target, no_records))
-    reading.add(("pivot_only", pivot), pivot_only, ranked=True)
+    alone = ("pivot_only", pivot)
+    reading.add(alone, pools.get("pivot_only", {}).get(pivot, no_records), ranked=True)
     columns = reading.done()
 
     chosen: list[Chosen] = []
+    everything = settings.only is None
+    kept = np.array([everything or label.language == target for label in columns.labels], bool)
 
     def choose(pool: tuple[str, str], groups: Integers) -> None:
         """Take all records of these groups that are in a pool."""
         found = columns.pools[pool]
-        wanted_groups = np.zeros(columns.num_groups, bool)
-        wanted_groups[groups] = True
-        taken = wanted_groups[found.groups]
-        if settings.only == "target":
-            taken &= (np.array([label.language for label in columns.labels]) == target)[
-                found.labels
-            ]
+        among = np.zeros(columns.num_groups, bool)
+        among[groups] = True
+        taken = among[found.groups] & kept[found.labels]
         chosen.append(Chosen(found.read, np.where(taken, found.groups, -1)))
         _count(report, columns, found.labels[taken])
 
@@ -273,9 +268,8 @@ def mix(
         in_target = int(np.searchsorted(np.cumsum(taken.sizes), target_count, side="right"))
         # No unit is passed over, or a smaller share's units would not be among a larger one's; so
         # a share is exact where a unit ends at it, and short by less than one unit elsewhere.
-        choose((part, target), taken.groups[:in_target])
         choose((part, pivot), taken.groups[in_target:])
-    alone = ("pivot_only", pivot)
+        choose((part, target), taken.groups[:in_target])
     units = _units(columns, alone, columns.sizes(alone) > 0)
     places = _fill(units, wanted.pivot_only, "mixture: pivot_only", pairs=f"in {pivot!r} alone")
     choose(alone, units.groups[places])

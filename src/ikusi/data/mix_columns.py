@@ -48,9 +48,9 @@ class Pool:
     """The columns of a pool, and how to read its records."""
 
     read: Reader
-    groups: NDArray[np.int32]
+    groups: Integers
     """Of each record."""
-    labels: NDArray[np.int32]
+    labels: Integers
     """Of each record."""
     ranks: Hashes
     """Of each group of any pool; empty for those that are not in this one, or if not `ranked`."""
@@ -98,7 +98,7 @@ class Reading:
             coded = batch.column("group").dictionary_encode()
             if coded.null_count:
                 raise DataError(f"{pool[0]} in {pool[1]!r}: a record has no group.")
-            names = [name.encode() for name in coded.dictionary.to_pylist()]
+            names: list[Any] = coded.dictionary.cast(pa.binary()).to_pylist()
             entries.append(coded.indices.to_numpy() + np.int32(count))
             count += len(names)
             orders.append(_hashes(self._seed, "order", names))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
 from ikusi.core.records import BATCH_RECORDS, RECORD_SCHEMA, to_records
 from ikusi.core.types import Record
@@ -38,7 +38,7 @@ class Chosen:
     """What is taken of a pool."""
 
     read: Reader
-    groups: NDArray[np.int32]
+    groups: Integers
     """The group of each of its records; -1 for those that are not taken."""
 
 
@@ -67,7 +67,7 @@ def in_order(
     windows = ((counts.cumsum() - counts) // window).astype(np.int32)
     try:
         places = _spill(batches, windows, scratch)
-        with pa.OSFile(str(scratch)) as file, pa.ipc.open_file(file) as spilled:
+        with pa.OSFile(str(scratch), "rb") as file, pa.ipc.open_file(file) as spilled:
             for own in places:
                 yield from _sorted([spilled.get_batch(place) for place in own])
     finally:
@@ -83,12 +83,14 @@ def _taken(pool: Chosen) -> Iterator[pa.RecordBatch]:
         start += batch.num_rows
         rows = np.flatnonzero(groups >= 0)
         if len(rows):
-            yield batch.take(pa.array(rows)).append_column(_GROUP, pa.array(groups[rows]))
+            yield batch.take(pa.array(rows, pa.int64())).append_column(
+                _GROUP, pa.array(groups[rows])
+            )
 
 
 def _sorted(batches: Sequence[pa.RecordBatch]) -> Iterator[Record]:
     table = pa.Table.from_batches(batches, _SCHEMA)
-    order = pa.compute.sort_indices(table, [(_GROUP, "ascending"), ("id", "ascending")])  # stable
+    order = pc.sort_indices(table, [(_GROUP, "ascending"), ("id", "ascending")])  # stable
     for batch in table.take(order).drop_columns([_GROUP]).to_batches(BATCH_RECORDS):
         yield from to_records(batch, "a record of the mixture")
 
@@ -102,7 +104,7 @@ def _spill(batches: Iterator[pa.RecordBatch], windows: Integers, path: Path) -> 
         for chunk in _chunks(batches):
             own = windows[chunk.column(_GROUP).to_numpy()]
             order = np.argsort(own, kind="stable")
-            (ordered,) = chunk.take(pa.array(order)).combine_chunks().to_batches()
+            (ordered,) = chunk.take(pa.array(order, pa.int64())).combine_chunks().to_batches()
             own = own[order]
             ends = np.flatnonzero(np.diff(own)) + 1
             for start, end in pairwise([0, *ends.tolist(), len(own)]):

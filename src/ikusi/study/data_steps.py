@@ -9,11 +9,12 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ikusi.core.log import track
-from ikusi.core.records import read_records, write_records
+from ikusi.core.records import read_batches, read_records, write_records
 from ikusi.core.types import Record
 from ikusi.data.images import ImageWriter
 from ikusi.study.parts import IMAGES, MODEL, RECORDS, SHAS, Inputs, vocabulary_of, voices
@@ -89,20 +90,17 @@ def _counted(records: Iterator[Record], advance: Callable[[float], None]) -> Ite
 
 def mix_records(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
     """Mix record sets into one ordered training set."""
+    from ikusi.data.dataset import records_of
     from ikusi.data.mix import MixtureSettings, mix
 
-    pivot, target = config["pivot"], config["target"]
-    pools: dict[str, dict[str, list[Record]]] = {}
-    pivot_only: list[Record] = []
+    pools: dict[str, dict[str, Callable[..., Any]]] = {}
     for role, artifact in inputs.items():
-        modality, _, language = role.partition("@")
-        records = list(read_records(artifact.path / RECORDS))
-        if modality == "pivot_only":
-            pivot_only.extend(records)
-        else:
-            pools.setdefault(modality, {}).setdefault(language, []).extend(records)
+        part, _, language = role.partition("@")
+        pools.setdefault(part, {})[language] = partial(read_batches, records_of(artifact.path))
     settings = MixtureSettings.parse(config["mixture"], "mixture")
-    records, report = mix(cast(Any, pools), pivot_only, settings, pivot, target, config["seed"])
+    pivot, target = config["pivot"], config["target"]
+    scratch = out / ".mixing.arrow"
+    records, report = mix(pools, settings, pivot, target, config["seed"], scratch)
     write_records(out / RECORDS, records)
     return asdict(report)
 
