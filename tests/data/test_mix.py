@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ikusi.core.errors import ConfigError
+from ikusi.core.records import RECORD_SCHEMA, to_batch
 from ikusi.core.types import ImageRef, Record, assistant, user
 from ikusi.data.mix import MixtureReport, MixtureSettings, check_supply, mix
 
@@ -45,13 +50,26 @@ def pools_of(multimodal: dict[str, int], text: dict[str, int]) -> Pools:
     }
 
 
+def in_memory(
+    pool: list[Record], columns: Sequence[str] | None, size: int = 32
+) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(pool), size):
+        batch = to_batch(pool[start : start + size])
+        yield batch.select(columns or RECORD_SCHEMA.names)
+
+
 def ones(count: int) -> dict[str, int]:
     return {f"g{number}": 1 for number in range(count)}
 
 
 def mixed(pools: Pools, alone: list[Record] | None = None, seed: int = 0, **settings: Any) -> Mixed:
     made = MixtureSettings.parse(settings, "test")
-    return mix(pools, alone or [], made, PIVOT, TARGET, seed)  # type: ignore[arg-type]
+    readers = {
+        part: {language: partial(in_memory, pool) for language, pool in by_language.items()}
+        for part, by_language in (pools | {"pivot_only": {PIVOT: alone or []}}).items()
+    }
+    chosen, report = mix(readers, made, PIVOT, TARGET, seed, Path("no", "such", "folder"))
+    return list(chosen), report
 
 
 def settings_of(

@@ -84,7 +84,7 @@ def test_time(tmp_path: Path) -> None:
     ("script", "size", "row"),
     [
         ("dedup.py", ("--texts", "3000"), "planted questions found"),
-        ("columns.py", ("--rows", "20000"), "mix, records: 20,000 rows"),
+        ("columns.py", ("--rows", "20000"), "mix, written: 20,000 rows"),
     ],
 )
 def test_data(tmp_path: Path, script: str, size: tuple[str, str], row: str) -> None:

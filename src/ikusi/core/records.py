@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from itertools import islice, pairwise, starmap
+from itertools import chain, islice, pairwise, starmap
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
     try:
         with pq.ParquetWriter(temporary, RECORD_SCHEMA, compression="zstd") as writer:
             for batch in _batches(records):
-                writer.write_batch(_to_arrow(batch), row_group_size=len(batch))
+                writer.write_batch(to_batch(batch), row_group_size=len(batch))
                 count += len(batch)
         os.replace(temporary, path)
     except BaseException:
@@ -95,6 +95,18 @@ def read_records(
     Raises:
         DataError: there is no such file, it is damaged, or a column is missing or unknown.
     """
+    batches = read_batches(path, columns)
+    return islice((record for batch in batches for record in to_records(batch, path)), limit)
+
+
+def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield what `read_records` does as columns, at most `BATCH_RECORDS` rows at a time.
+
+    They are of `RECORD_SCHEMA`'s types, in the order that was asked for.
+
+    Raises:
+        DataError: there is no such file, it is damaged, or a column is missing or unknown.
+    """
     names = list(RECORD_SCHEMA.names) if columns is None else list(columns)
     for name in names:
         if name not in RECORD_SCHEMA.names:
@@ -102,7 +114,7 @@ def read_records(
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: holds no Parquet file.")
-    return islice((record for file in files for record in _read_file(file, names)), limit)
+    return chain.from_iterable(_read_file(file, names) for file in files)
 
 
 def count_records(path: Path) -> int:
@@ -138,11 +150,16 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _characters(record: Record) -> int:
     try:
         return sum(len(turn.text) for turn in record.turns)
-    except (TypeError, AttributeError):  # a malformed record, which `_to_arrow` names
+    except (TypeError, AttributeError):  # a malformed record, which `to_batch` names
         return 0
 
 
-def _to_arrow(records: list[Record]) -> pa.RecordBatch:
+def to_batch(records: list[Record]) -> pa.RecordBatch:
+    """Return records as columns of `RECORD_SCHEMA`.
+
+    Raises:
+        DataError: a record cannot be stored exactly; names its id and what is wrong.
+    """
     try:
         return _columns(records)
     except _UNSTORABLE:
@@ -262,10 +279,9 @@ def _open(path: Path) -> pq.ParquetFile:
         raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}).") from None
 
 
-def _read_file(path: Path, names: list[str]) -> Iterator[Record]:
+def _read_file(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
     with _open(path) as source:
         absent = set(names) - set(source.schema_arrow.names)
-        names = [name for name in names if name not in absent & _MAY_LACK]
         missing = sorted(absent - _MAY_LACK)
         if missing:
             raise DataError(
@@ -273,13 +289,37 @@ def _read_file(path: Path, names: list[str]) -> Iterator[Record]:
                 "`ikusi import` makes records out of published formats."
             )
         schema = pa.schema([RECORD_SCHEMA.field(name) for name in names])
-        batches = source.iter_batches(batch_size=BATCH_RECORDS, columns=names, use_threads=False)
+        there = [name for name in names if name not in absent]
+        batches = source.iter_batches(batch_size=BATCH_RECORDS, columns=there, use_threads=False)
         try:
             for batch in batches:
+                for name in absent:
+                    empty = pa.array([[]] * batch.num_rows, RECORD_SCHEMA.field(name).type)
+                    batch = batch.append_column(name, empty)
                 # Other writers choose large strings, other orders, or allow nulls.
-                yield from _to_records(batch.select(names).cast(schema))
+                yield batch.select(names).cast(schema)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"{path}: is damaged or no record ({first_line(error)}).") from None
+            raise _damaged(path, error) from None
+
+
+def _damaged(where: Path | str, error: Exception) -> DataError:
+    return DataError(f"{where}: is damaged or no record ({first_line(error)}).")
+
+
+def to_records(batch: pa.RecordBatch, where: Path | str) -> Iterator[Record]:
+    """Yield the records of a batch that `read_batches` gave.
+
+    Args:
+        batch: columns that it lacks are empty in the records.
+        where: it came from, for the message.
+
+    Raises:
+        DataError: it holds no records.
+    """
+    try:
+        yield from _to_records(batch)
+    except (pa.ArrowException, ValueError) as error:
+        raise _damaged(where, error) from None
 
 
 def _to_records(batch: pa.RecordBatch) -> Iterator[Record]:

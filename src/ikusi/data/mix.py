@@ -1,7 +1,7 @@
 """Mixtures: nested, paired, and exact to the record.
 
-Place: records -> [mix] -> train. Works on columns (group and record count per language); records
-are only picked at the end. Contract:
+Place: records -> [mix] -> train. The choice is made on columns (mix_columns.py); the chosen
+records are read once, and given in the mixture's order (mix_order.py). Contract:
 
 - a *unit* is a group, such as a picture with all its questions. Units that exist in both languages
   are ranked once by a seeded hash; the first `round(target_share * N)` records take the target
@@ -14,18 +14,20 @@ are only picked at the end. Contract:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from ikusi.core.config import Settings
 from ikusi.core.errors import ConfigError, suggest
 from ikusi.core.types import Record
-
-Modality = Literal["multimodal", "text"]
+from ikusi.data.mix_columns import Columns, Integers, Reader, Reading, no_records
+from ikusi.data.mix_order import Chosen, in_order
 
 
 class Budget(Settings):
@@ -192,67 +194,99 @@ class MixtureReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unit:
-    rank: str
-    group: str
-    size: int
-    source: str
+class _Units:
+    """Groups that a part may hold, by rank."""
+
+    groups: Integers
+    """Their numbers."""
+    sizes: Integers
+    """How many records each holds, in either language."""
+    labels: Integers
+    """Of the first record of each, in the pivot."""
+
+    def __getitem__(self, places: Integers) -> _Units:
+        return _Units(self.groups[places], self.sizes[places], self.labels[places])
 
 
 def mix(
-    pools: Mapping[Modality, Mapping[str, Sequence[Record]]],
-    pivot_only: Sequence[Record],
+    pools: Mapping[str, Mapping[str, Reader]],
     settings: MixtureSettings,
     pivot: str,
     target: str,
     seed: int,
-) -> tuple[list[Record], MixtureReport]:
-    """Return the ordered mixture and what it came to.
+    scratch: Path,
+) -> tuple[Iterator[Record], MixtureReport]:
+    """Choose a mixture; return its records in their order, to be read once, and what it came to.
 
     Args:
-        pools: modality -> language -> records.
-        pivot_only: records that only the pivot has.
+        pools: part (`multimodal`, `text`, `pivot_only`) -> language -> records.
         settings: the mixture.
         pivot: language code.
         target: language code.
         seed: of the ranking and the order.
+        scratch: a file that may be written while the records are read, and is removed.
 
     Raises:
         ConfigError: a part cannot be filled; says how many records it lacks.
+        DataError: a pool cannot be read.
     """
     wanted = count_parts(settings)
     report = MixtureReport()
-    chosen: list[Record] = []
     visual = settings.multimodal.sources if settings.multimodal else {}
-    sizes: tuple[tuple[Modality, int, int, Mapping[str, float]], ...] = (
+    sizes: tuple[tuple[str, int, int, Mapping[str, float]], ...] = (
         ("multimodal", wanted.multimodal, wanted.multimodal_target, visual),
         ("text", wanted.text, wanted.text_target, settings.text.sources),
     )
-    for part, count, target_count, sources in sizes:
+    reading = Reading(seed)
+    for part, *_ in sizes:
         pool = pools.get(part, {})
-        pivots, targets = _by_group(pool.get(pivot, ())), _by_group(pool.get(target, ()))
-        units = _paired_units(pivots, targets, seed, part, report)
+        # The target's units need no rank: they are chosen by their pairs'.
+        reading.add((part, pivot), pool.get(pivot, no_records), ranked=True)
+        reading.add((part, target), pool.get(target, no_records))
+    alone = ("pivot_only", pivot)
+    reading.add(alone, pools.get("pivot_only", {}).get(pivot, no_records), ranked=True)
+    columns = reading.done()
+
+    chosen: list[Chosen] = []
+    everything = settings.only is None
+    kept = np.array([everything or label.language == target for label in columns.labels], bool)
+
+    def choose(pool: tuple[str, str], groups: Integers) -> None:
+        """Take all records of these groups that are in a pool."""
+        found = columns.pools[pool]
+        among = np.zeros(columns.num_groups, bool)
+        among[groups] = True
+        taken = among[found.groups] & kept[found.labels]
+        chosen.append(Chosen(found.read, np.where(taken, found.groups, -1)))
+        _count(report, columns, found.labels[taken])
+
+    for part, count, target_count, sources in sizes:
+        units = _paired_units(columns, (part, pivot), (part, target), report)
         pairs = f"in both {pivot!r} and {target!r}"
-        taken = _fill_sources(units, count, sources, f"mixture: {part}", pairs)
-        in_target = _first(taken, target_count)
-        for unit in taken:
-            chosen.extend((targets if unit.group in in_target else pivots)[unit.group])
-    alone = _by_group(pivot_only)
-    units = [_unit(seed, "pivot_only", group, found) for group, found in alone.items()]
-    for unit in _fill(units, wanted.pivot_only, "mixture: pivot_only", pairs=f"in {pivot!r} alone"):
-        chosen.extend(alone[unit.group])
-    if settings.only == "target":
-        chosen = [record for record in chosen if record.language == target]
-        if not chosen:
-            raise ConfigError("mixture: `only: target` leaves nothing; raise a target_share.")
-    for record in chosen:
-        kind = "multimodal" if record.images else "text"
-        for counts, key in ((report.counts, kind), (report.sources, record.source)):
-            counter = counts.setdefault(key, {})
-            counter[record.language] = counter.get(record.language, 0) + 1
+        places = _fill_sources(units, count, sources, columns, f"mixture: {part}", pairs)
+        taken = units[places]
+        in_target = int(np.searchsorted(np.cumsum(taken.sizes), target_count, side="right"))
+        # No unit is passed over, or a smaller share's units would not be among a larger one's; so
+        # a share is exact where a unit ends at it, and short by less than one unit elsewhere.
+        choose((part, pivot), taken.groups[in_target:])
+        choose((part, target), taken.groups[:in_target])
+    units = _units(columns, alone, columns.sizes(alone) > 0)
+    places = _fill(units, wanted.pivot_only, "mixture: pivot_only", pairs=f"in {pivot!r} alone")
+    choose(alone, units.groups[places])
+    if not report.counts:
+        raise ConfigError("mixture: `only: target` leaves nothing; raise a target_share.")
     # The order depends on the groups alone, so that two languages' mixtures are in step.
-    chosen.sort(key=lambda record: (_hash(seed, "order", record.group), record.id))
-    return chosen, report
+    return in_order(chosen, columns.num_groups, scratch), report
+
+
+def _count(report: MixtureReport, columns: Columns, labels: Integers) -> None:
+    counts = np.bincount(labels, minlength=len(columns.labels))
+    for label, count in zip(columns.labels, counts.tolist(), strict=True):
+        if count:
+            kind = "multimodal" if label.pictured else "text"
+            for told, key in ((report.counts, kind), (report.sources, label.source)):
+                counter = told.setdefault(key, {})
+                counter[label.language] = counter.get(label.language, 0) + count
 
 
 def _apportion(count: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -265,59 +299,62 @@ def _apportion(count: int, shares: Mapping[str, float]) -> dict[str, int]:
     return parts
 
 
-def _by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record.group, []).append(record)
-    return groups
-
-
 def _paired_units(
-    pivots: Mapping[str, list[Record]],
-    targets: Mapping[str, list[Record]],
-    seed: int,
-    part: str,
-    report: MixtureReport,
-) -> list[_Unit]:
-    both = pivots.keys() & targets.keys()
-    report.unpaired[part] = len(pivots.keys() ^ targets.keys())
-    equal = [group for group in both if len(pivots[group]) == len(targets[group])]
-    report.unequal[part] = len(both) - len(equal)
-    return [_unit(seed, part, group, pivots[group]) for group in equal]
+    columns: Columns, pivot: tuple[str, str], target: tuple[str, str], report: MixtureReport
+) -> _Units:
+    pivots, targets = columns.sizes(pivot), columns.sizes(target)
+    both = (pivots > 0) & (targets > 0)
+    report.unpaired[pivot[0]] = int(((pivots > 0) ^ (targets > 0)).sum())
+    equal = both & (pivots == targets)
+    report.unequal[pivot[0]] = int(both.sum() - equal.sum())
+    return _units(columns, pivot, equal)
 
 
-def _unit(seed: int, part: str, group: str, records: Sequence[Record]) -> _Unit:
-    return _Unit(_hash(seed, part, group), group, len(records), records[0].source)
+def _units(columns: Columns, pool: tuple[str, str], which: NDArray[np.bool_]) -> _Units:
+    found = columns.pools[pool]
+    groups = np.flatnonzero(which)
+    groups = groups[np.argsort(found.ranks[groups])]
+    first = np.zeros(columns.num_groups, np.int32)
+    first[found.groups[::-1]] = found.labels[::-1]  # of several values, the last one stays
+    return _Units(groups, columns.sizes(pool)[groups], first[groups])
 
 
 def _fill_sources(
-    units: Sequence[_Unit], count: int, sources: Mapping[str, float], where: str, pairs: str
-) -> list[_Unit]:
+    units: _Units,
+    count: int,
+    sources: Mapping[str, float],
+    columns: Columns,
+    where: str,
+    pairs: str,
+) -> Integers:
     """Take units to exactly `count` records, from each source its share; in turns."""
     if not sources:
         return _fill(units, count, where, pairs)
-    turns: list[tuple[float, _Unit]] = []
+    labels = np.array([label.source for label in columns.labels], object)
+    turns, places = [np.empty(0)], [np.empty(0, np.int64)]
     for source, wanted in _apportion(count, sources).items():
-        own = [unit for unit in units if unit.source == source]
-        filled = 0
-        for unit in _fill(own, wanted, f"{where}.sources.{source}", pairs):
-            turns.append(((filled + unit.size / 2) / wanted, unit))
-            filled += unit.size
-    return [unit for _, unit in sorted(turns, key=lambda turn: (turn[0], turn[1].rank))]
+        own = np.flatnonzero((labels == source)[units.labels])
+        taken = own[_fill(units[own], wanted, f"{where}.sources.{source}", pairs)]
+        sizes = units.sizes[taken]
+        turns.append((np.cumsum(sizes) - sizes + sizes / 2) / wanted)
+        places.append(taken)
+    found = np.concatenate(places)
+    return found[np.lexsort((found, np.concatenate(turns)))]
 
 
-def _fill(units: Sequence[_Unit], count: int, where: str, pairs: str) -> list[_Unit]:
+def _fill(units: _Units, count: int, where: str, pairs: str) -> Integers:
     """Take units by rank until they hold exactly `count` records; one too large is passed over."""
-    taken: list[_Unit] = []
-    left = count
-    for unit in sorted(units, key=lambda unit: unit.rank):
-        if left == 0:
-            break
-        if unit.size <= left:
-            taken.append(unit)
-            left -= unit.size
+    taken = [np.empty(0, np.int64)]
+    left, rest = count, np.arange(len(units.sizes))
+    while left and len(rest):
+        rest = rest[units.sizes[rest] <= left]
+        ends = np.cumsum(units.sizes[rest])
+        fit = int(np.searchsorted(ends, left, side="right"))
+        taken.append(rest[:fit])
+        left -= int(ends[fit - 1]) if fit else 0
+        rest = rest[fit:]
     if left:
-        there = sum(unit.size for unit in units)
+        there = int(units.sizes.sum())
         wanted = f"{where}: {count:,} records are wanted, and {there:,} exist {pairs}"
         if there >= count:
             raise ConfigError(
@@ -327,23 +364,4 @@ def _fill(units: Sequence[_Unit], count: int, where: str, pairs: str) -> list[_U
         raise ConfigError(
             f"{wanted}: {left:,} are missing. Lower mixture.budget.samples, or add data."
         )
-    return taken
-
-
-def _first(units: Sequence[_Unit], count: int) -> set[str]:
-    """Return the groups of the longest run of first units that holds at most `count` records.
-
-    No unit is passed over, or a smaller share's units would not be among a larger one's; so a
-    share is exact where a unit ends at it, and short by less than one unit elsewhere.
-    """
-    groups: set[str] = set()
-    for unit in units:
-        if unit.size > count:
-            break
-        groups.add(unit.group)
-        count -= unit.size
-    return groups
-
-
-def _hash(seed: int, part: str, group: str) -> str:
-    return hashlib.sha256(f"{seed}\x1f{part}\x1f{group}".encode()).hexdigest()
+    return np.concatenate(taken)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ikusi.core.log import track
-from ikusi.core.records import read_records, write_records
+from ikusi.core.records import read_batches, read_records, write_records
 from ikusi.core.types import Record
 from ikusi.data.dataset import records_of
 from ikusi.data.images import ImageWriter
@@ -92,21 +94,26 @@ def mix_records(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     """Mix record sets into one ordered training set."""
     from ikusi.data.mix import MixtureSettings, mix
 
-    pivot, target = config["pivot"], config["target"]
-    pools: dict[str, dict[str, list[Record]]] = {}
-    pivot_only: list[Record] = []
+    pools: dict[str, dict[str, list[Path]]] = {}
     for role, artifact in inputs.items():
-        modality, _, language = role.partition("@")
-        language = language.partition("/")[0]  # behind it the set's name, where there are several
-        records = list(read_records(records_of(artifact.path)))
-        if modality == "pivot_only":
-            pivot_only.extend(records)
-        else:
-            pools.setdefault(modality, {}).setdefault(language, []).extend(records)
+        part, _, rest = role.partition("@")
+        language = rest.partition("/")[0]  # behind it the set's name, where there are several
+        pools.setdefault(part, {}).setdefault(language, []).append(records_of(artifact.path))
     settings = MixtureSettings.parse(config["mixture"], "mixture")
-    records, report = mix(cast(Any, pools), pivot_only, settings, pivot, target, config["seed"])
+    pivot, target = config["pivot"], config["target"]
+    scratch = out / ".mixing.arrow"
+    readers = {
+        part: {language: partial(_read_all, paths) for language, paths in pool.items()}
+        for part, pool in pools.items()
+    }
+    records, report = mix(readers, settings, pivot, target, config["seed"], scratch)
     write_records(out / RECORDS, records)
     return asdict(report)
+
+
+def _read_all(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield the batches of several sets' records, one set after the other."""
+    return chain.from_iterable(read_batches(path, columns) for path in paths)
 
 
 def train_tokenizer(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
