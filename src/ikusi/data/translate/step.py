@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -275,8 +275,23 @@ def build(
     return store.build(spec, write)
 
 
+@dataclass
+class _Shard:
+    """Records, and what became of those that are done."""
+
+    records: list[Record]
+    done: asyncio.Future[None]
+    outcomes: list[Any] = field(init=False)
+    left: int = field(init=False)
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.left = len(self.records)
+        self.outcomes = [None] * self.left
+
+
 class _Line:
-    """Shards of outcomes; while one is waited for, the next one is already being asked for."""
+    """Shards of outcomes; while one is written, the next one is already being asked for."""
 
     def __init__(
         self,
@@ -289,16 +304,16 @@ class _Line:
         self.work, self.size = work, SHARD_RECORDS
         self.on_records: Callable[[int, Callable[[], str]], None] = lambda count, told: None
         self._runner, self._way, self._estimate, self._records = runner, way, estimate, records
-        # Twice as many as are in flight: all of a shard at once would be prepared before the first
-        # answer is looked at.
-        self._gate = asyncio.Semaphore(2 * way.settings.backend.concurrency)
-        self._ahead: list[tuple[list[Record], Counter[str], list[asyncio.Task[Outcome]]]] = []
+        self._ahead: deque[_Shard] = deque()
+        self._waiting: deque[tuple[_Shard, int]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
 
     def shards(self) -> Iterator[tuple[int, Callable[[], list[Outcome]]]]:
         """Yield what `write_outcomes` takes."""
         number = 0
         while True:
-            batch = self._ahead[0][0] if self._ahead else list(islice(self._records, self.size))
+            batch = self._ahead[0].records if self._ahead else self._read()
             if not batch:
                 return
             done = self.work / f"part-{number:05d}.json"
@@ -307,42 +322,65 @@ class _Line:
             yield len(batch), partial(self._compute, batch, number)
             number += 1
 
+    def _read(self) -> list[Record]:
+        return list(islice(self._records, self.size))
+
     def _compute(self, batch: list[Record], number: int) -> list[Outcome]:
         return self._runner.run(self._finish(batch, number))
 
     async def _finish(self, batch: list[Record], number: int) -> list[Outcome]:
         if not self._ahead:
             self._start(batch)
-        _, tally, tasks = self._ahead.pop(0)
-        following = list(islice(self._records, self.size))
+        shard = self._ahead[0]
+        following = self._read()
         if following:
             self._start(following)
         try:
-            outcomes = list(await asyncio.gather(*tasks))
+            if self._failure is None:
+                await shard.done
+            if self._failure is not None:
+                raise self._failure
         except BaseException:
-            waiting = [*tasks, *(task for part in self._ahead for task in part[2])]
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            workers = list(self._workers)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
             raise
-        outcomes = self._estimate.judge(batch, outcomes)
+        self._ahead.popleft()
+        outcomes = self._estimate.judge(batch, shard.outcomes)
         noted = self.work / f"tally-{number:05d}.json"
         temporary = noted.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dict(sorted(tally.items()))), encoding="utf-8")
+        temporary.write_text(json.dumps(dict(sorted(shard.tally.items()))), encoding="utf-8")
         os.replace(temporary, noted)
         return outcomes
 
     def _start(self, batch: list[Record]) -> None:
-        tally: Counter[str] = Counter()
+        loop = asyncio.get_running_loop()
+        shard = _Shard(batch, loop.create_future())
+        self._ahead.append(shard)
+        self._waiting.extend((shard, index) for index in range(len(batch)))
+        # Twice as many as are in flight: each answer finds the next request prepared. Not all at
+        # once: a shard would be prepared before the first answer is looked at.
+        for _ in range(2 * self._way.settings.backend.concurrency - len(self._workers)):
+            worker = loop.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
 
-        async def one(record: Record) -> Outcome:
-            async with self._gate:
-                outcome = await translate_record(self._way, record, tally)
+    async def _work(self) -> None:
+        while self._waiting:
+            shard, index = self._waiting.popleft()
+            try:
+                made = await translate_record(self._way, shard.records[index], shard.tally)
+            except Exception as error:
+                self._failure = self._failure or error
+                if not self._ahead[0].done.done():
+                    self._ahead[0].done.set_result(None)
+                return
+            shard.outcomes[index] = made
+            shard.left -= 1
+            if not shard.left and not shard.done.done():
+                shard.done.set_result(None)
             self.on_records(1, self._told)
-            return outcome
-
-        tasks = [asyncio.get_running_loop().create_task(one(record)) for record in batch]
-        self._ahead.append((batch, tally, tasks))
 
     def _told(self) -> str:
         return self._way.hops[-1].voices[0].asker.usage.describe()
