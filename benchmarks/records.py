@@ -27,7 +27,7 @@ from ikusi.core.records import read_records, write_records
 from ikusi.core.store import Spec, Store
 from ikusi.core.types import Image, ImageRef, Record, assistant, user
 from ikusi.data.dataset import open_dataset
-from ikusi.data.translate import step, voices
+from ikusi.data.translate import step, voices, way
 from ikusi.data.translate.settings import TranslateSettings
 
 _KEPT = re.compile(r"(</?[a-z]+[0-9]+>|⟦[0-9]+⟧|XQ[0-9]+)")
@@ -140,7 +140,7 @@ def translate(
             yield voices.Voice(instant.name, instant.revision, asker, units)
         cache.close()
 
-    step.open_voice, original = open_instant, step.open_voice
+    way.open_voice, original = open_instant, way.open_voice
     try:
         store = Store(folder / "store")
         dataset = open_dataset(str(source), store)
@@ -150,7 +150,7 @@ def translate(
         )
         seconds = time.process_time() - began
     finally:
-        step.open_voice = original
+        way.open_voice = original
     kept, read = made.stats["kept"], made.stats["read"]
     assert kept == read, made.stats  # a benchmark of dropping is none
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -134,7 +134,9 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--latency", type=float, default=1.0, help="seconds; default 1")
     parser.add_argument("--records", type=int, default=10_240, help="of one request each")
-    parser.add_argument("--out", type=Path, help="default: benchmarks/results/translating-mock.json")
+    parser.add_argument(
+        "--out", type=Path, help="default: benchmarks/results/translating-mock.json"
+    )
     arguments = parser.parse_args()
     arguments.recipe, arguments.overrides = "mock", []
     where = conditions()

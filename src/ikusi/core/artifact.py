@@ -79,9 +79,7 @@ def _plain(data: Any, at: _At) -> Any:
     if isinstance(data, Mapping):
         for key in data:
             if not isinstance(key, str):
-                raise ConfigError(
-                    f"{_told(at)}: the key {key!r} is no string. Write it as one."
-                )
+                raise ConfigError(f"{_told(at)}: the key {key!r} is no string. Write it as one.")
         return {_plain(k, at): _plain(v, (at, k)) for k, v in data.items()}
     kind = type(data).__name__
     raise ConfigError(f"{_told(at)}: a {kind} is no plain data. Give text or a number.")
