@@ -193,7 +193,7 @@ def _answer(plan: Plan, part: Part, store: Store) -> None:
         typer.echo(f"{plan.spec.address}: in the store already")
         return
     label = f"translate into {plan.settings.to}, part {part}"
-    with log.track(label, plan.total / part.of) as advance:
+    with log.track(label, round(plan.total / part.of)) as advance:  # about: texts decide
         flow = answer_part(
             store,
             plan.spec,

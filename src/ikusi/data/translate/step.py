@@ -187,6 +187,8 @@ class _Line:
             if done.is_file():  # a killed run finished it
                 self.on_records(len(batch), self._told)
             yield len(batch), partial(self._compute, batch, number)
+            if self._ahead and self._ahead[0].records is batch:  # nobody wanted it: it was finished
+                self._ahead.popleft()
             number += 1
 
     def _read(self) -> list[Record]:
@@ -236,16 +238,17 @@ class _Line:
             shard, index = self._waiting.popleft()
             try:
                 made = await translate_record(self._way, shard.records[index], shard.tally)
+                self.on_records(1, self._told)
             except Exception as error:
                 self._failure = self._failure or error
-                if not self._ahead[0].done.done():
-                    self._ahead[0].done.set_result(None)
+                for waited in self._ahead:
+                    if not waited.done.done():
+                        waited.done.set_result(None)
                 return
             shard.outcomes[index] = made
             shard.left -= 1
-            if not shard.left and not shard.done.done():
+            if not shard.left and not shard.done.done():  # done, too, when another record failed
                 shard.done.set_result(None)
-            self.on_records(1, self._told)
 
     def _told(self) -> str:
         return self._way.usage.describe()
