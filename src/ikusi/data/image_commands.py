@@ -19,13 +19,13 @@ from ikusi.core.config import parse_override, set_dotted, to_plain
 from ikusi.core.errors import ConfigError, DataError
 from ikusi.core.files import show_bytes
 from ikusi.core.store import Spec, Store, work_folder
-from ikusi.data.dataset import Dataset, open_dataset
+from ikusi.data.dataset import Dataset, find_artifact, open_dataset
 from ikusi.data.image_manifest import MANIFEST_FILE
 from ikusi.data.image_settings import ImageSettings
 from ikusi.data.image_step import IMAGES, write_images
 from ikusi.data.netguard import Lookup
 
-VERSION = 1
+VERSION = 2
 _NAME_LENGTH = 60
 _SHOWN_REASONS = 8
 
@@ -45,7 +45,8 @@ def run_images(
         name: for people; by default that of the imports.
         earlier: an images artifact whose pictures are taken over.
         store: where artifacts are.
-        runs: where the link `data/<name>` (by default `<imports>-images`) is made.
+        runs: where the link `data/<name>` (by default `<imports>-images`) is made, and names are
+            looked up.
 
     Raises:
         IkusiError: something can be mended.
@@ -54,10 +55,10 @@ def run_images(
     sources, settings = _split(names)
     artifact = make_images(
         opened,
-        [open_dataset(source, opened) for source in sources],
+        [open_dataset(source, opened, runs) for source in sources],
         ImageSettings.parse(settings, "images"),
         name=name,
-        earlier=opened.resolve(earlier) if earlier else None,
+        earlier=find_artifact(earlier, opened, runs) if earlier else None,
     )
     link = runs / "data" / (name or f"{artifact.manifest.name}-images")
     opened.link(link, artifact)

@@ -133,7 +133,7 @@ def write_report(name: str, overrides: Sequence[str], store_path: Path, runs: Pa
     log.setup()
     store = Store(store_path)
     try:
-        dataset = open_dataset(name, store)
+        dataset = open_dataset(name, store, runs)
     except CorruptArtifact:
         raise
     except StoreError:

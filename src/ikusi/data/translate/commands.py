@@ -15,11 +15,12 @@ from typing import Any
 import typer
 
 from ikusi.core import log
+from ikusi.core.artifact import Artifact
 from ikusi.core.config import merge, parse_override, read_yaml, set_dotted
 from ikusi.core.errors import ConfigError
 from ikusi.core.store import Store
 from ikusi.core.types import Record, assistant
-from ikusi.data.dataset import Dataset, open_dataset
+from ikusi.data.dataset import Dataset, find_artifact, open_dataset
 from ikusi.data.translate.settings import TranslateSettings
 
 THRESHOLDS = tuple(range(10, 85, 5))
@@ -95,12 +96,11 @@ def translate(
         raise ConfigError("Say what to translate: a name, an artifact or a Parquet file.")
     from ikusi.data.translate.step import build, translate_spec
 
-    dataset = open_dataset(name, opened)
-    pictures = [open_dataset_or_images(one, opened) for one in images]
+    dataset = open_dataset(name, opened, runs)
+    pictures = [_with_pictures(find_artifact(one, opened, runs)) for one in images]
     if settings.mode == "describe" and not pictures:
         pictures = [dataset]
-    base = dataset.artifact.manifest.name if dataset.artifact else dataset.name
-    shown = output or f"{base}-{settings.to}"
+    shown = output or f"{dataset.name}-{settings.to}"
     spec = translate_spec(settings, dataset, shown, pictures, limit)
     total = dataset.count() if limit is None else min(limit, dataset.count())
     if dry_run:
@@ -115,13 +115,8 @@ def translate(
     _tell(artifact.stats, link)
 
 
-def open_dataset_or_images(name: str, store: Store) -> Dataset:
-    """Return an artifact that holds pictures, with or without records beside them.
-
-    Raises:
-        StoreError: there is none of this name.
-    """
-    artifact = store.resolve(name)
+def _with_pictures(artifact: Artifact) -> Dataset:
+    """Return an artifact that holds pictures, with or without records beside them."""
     return Dataset(artifact.manifest.name, artifact.path, artifact)
 
 
@@ -149,7 +144,7 @@ def _tell(stats: dict[str, Any], link: Path) -> None:
         typer.echo(f"  dropped {count}: {reason}")
     faults = ", ".join(f"{reason} {count}" for reason, count in stats["faults"].items())
     if faults:
-        typer.echo(f"  faults on the way, most of them mended: {faults}")
+        typer.echo(f"  answers that were refused on the way: {faults}")
     for way, found in stats["language_check"].items():
         typer.echo(f"  language check, {way}: {found}")
 

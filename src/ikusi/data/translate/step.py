@@ -38,7 +38,7 @@ from ikusi.data.translate.settings import TranslateSettings
 from ikusi.data.translate.voices import Voice, choose_units, identity, open_voice
 from ikusi.languages.pack import find_pack, load_pack
 
-VERSION = 1
+VERSION = 2
 """Of the step: raised when the same answers give other records."""
 ANSWERS = ".answers"
 """Folder of the store where answers are frozen; what is in it was paid for."""
