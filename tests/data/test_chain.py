@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder with photos, some of them broken, and a table out of a spreadsheet."""
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
-    good = {f"etxe zuria ({n}).jpg": encode(natural(n)) for n in range(3)}
+    good = {f"etxe zuria ({n}).jpg": encode(natural(n, 300, 200)) for n in range(3)}
     for name, data in (good | BROKEN).items():
         (Path("photos") / name).write_bytes(data)
     lines = [f"{name};Etxe bat, {n}; zuria" for n, name in enumerate(good | BROKEN)]
@@ -77,6 +77,9 @@ def test_every_verb_finds_what_the_verb_before_it_made(
         "published-photos-filtered-cy",
     ]
     capsys.readouterr()
+    size = Store("store").resolve(DATA / "photos-images").stats["bytes"]
+    assert size > 10_000
+    assert f"| images photos | bytes | {size:,} |" in Path("out/README.md").read_text("utf-8")
 
 
 def test_two_sets_of_one_source_never_share_a_link_or_a_report() -> None:
