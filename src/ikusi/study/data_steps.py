@@ -15,6 +15,7 @@ from typing import Any, cast
 from ikusi.core.log import track
 from ikusi.core.records import read_records, write_records
 from ikusi.core.types import Record
+from ikusi.data.dataset import records_of
 from ikusi.data.images import ImageWriter
 from ikusi.study.parts import IMAGES, MODEL, RECORDS, SHAS, Inputs, vocabulary_of, voices
 from ikusi.world.items import make_items
@@ -96,7 +97,8 @@ def mix_records(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping
     pivot_only: list[Record] = []
     for role, artifact in inputs.items():
         modality, _, language = role.partition("@")
-        records = list(read_records(artifact.path / RECORDS))
+        language = language.partition("/")[0]  # behind it the set's name, where there are several
+        records = list(read_records(records_of(artifact.path)))
         if modality == "pivot_only":
             pivot_only.extend(records)
         else:
