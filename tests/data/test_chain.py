@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -146,3 +147,22 @@ def test_a_wrong_option_is_told_in_sentences() -> None:
     code, line = run(["import", "photos", "--limit", "0"])
     assert code == 2
     assert line.endswith(". See: ikusi import --help") and ".." not in line
+
+
+def test_a_link_to_what_is_gone_is_told_by_all() -> None:
+    bring_in()
+    shutil.rmtree(read_link(DATA / "photos") or "")
+    for verb in ("show", "report", "images", "filter"):
+        code, line = run([verb, "photos"])
+        assert code == 1 and "which is not there any more. Build it again." in line
+
+
+@pytest.mark.parametrize(
+    ("licence", "told"), [("CC-BY", True), ("CC-BY-4.0 AND MIT", False), ("unknown", False)]
+)
+def test_a_licence_that_nothing_knows_is_told_at_the_import(
+    licence: str, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("photos", "--captions", "captions.csv", "--language", "eu")
+    ikusi("import", *where, "--licence", licence)
+    assert ("permits nothing" in capsys.readouterr().err) is told

@@ -82,10 +82,10 @@ def find_artifact(name: str, store: Store, runs: Path | None = None) -> Artifact
         StoreError: there is nothing of this name.
         CorruptArtifact: it is not what was written.
     """
-    return store.resolve(_link_of(name, runs) or name)
+    return store.resolve(find_link(name, runs) or name)
 
 
-def _link_of(name: str, runs: Path | None) -> Path | None:
+def find_link(name: str, runs: Path | None) -> Path | None:
     """Return the link that `name` is, or that it means as the name of one below `<runs>/data`."""
     path = Path(name)
     if read_link(path) is not None:
@@ -122,7 +122,7 @@ def open_dataset(name: str, store: Store, runs: Path | None = None) -> Dataset:
     # one of the store's own has to be checked, and may be damaged.
     if read_link(path) is None and not (path / MANIFEST).exists() and any(path.glob("*.parquet")):
         return _of_records(Dataset(path.resolve().name, path))
-    link = _link_of(name, runs)
+    link = find_link(name, runs)
     artifact = store.resolve(link or name)
     shown = link.name if link and is_name(link.name) else artifact.manifest.name
     return Dataset(shown, records_of(artifact.path), artifact)

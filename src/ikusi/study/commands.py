@@ -138,7 +138,7 @@ def write_report(name: str, overrides: Sequence[str], store_path: Path, runs: Pa
     if name in names() or path.suffix in (".yaml", ".yml"):
         write_study_report(name, overrides, store_path, runs)
         return
-    from ikusi.data.dataset import open_dataset
+    from ikusi.data.dataset import find_link, open_dataset
     from ikusi.data.report import write_data_report
 
     log.setup()
@@ -148,6 +148,8 @@ def write_report(name: str, overrides: Sequence[str], store_path: Path, runs: Pa
     except CorruptArtifact:
         raise
     except StoreError:
+        if find_link(name, runs):  # to something that is gone
+            raise
         raise ConfigError(
             f"{name!r} is no recipe, and no data set in the store at {store.root}. "
             f"{suggest(name, names())}"
