@@ -138,7 +138,8 @@ class Store:
 
         `write` gets a folder that belongs to the address. All that it leaves there is payload,
         except `.work` (`work_folder`), where it finds its unfinished work when it was killed;
-        anything else that a killed run left is gone, so that it cannot end up in the payload.
+        anything else that a killed run left is gone, so that it cannot end up in the payload. What
+        a run had finished and only not moved is published without `write`.
 
         Args:
             spec: what is wanted.
