@@ -58,7 +58,7 @@ def _usage(error: Exception) -> tuple[int, str] | None:
         return None
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "ikusi"
-    return error.exit_code, f"ikusi: {error.format_message()} See: {command} --help"
+    return error.exit_code, f"ikusi: {error.format_message().rstrip('.')}. See: {command} --help"
 
 
 if __name__ == "__main__":

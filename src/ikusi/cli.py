@@ -163,12 +163,15 @@ def ask(
 
 @app.command()
 def show(
-    artifact: Annotated[str, typer.Argument(help="Address, hash, the start of one, or a link.")],
+    artifact: Annotated[
+        str, typer.Argument(help="Address, hash, the start of one, or a link (name).")
+    ],
     limit: Annotated[int, typer.Option(min=0, help="Records, pictures or answers.")] = 4,
     dropped: Annotated[
         str | None, typer.Option(metavar="REASON", help="Show what was dropped for this reason.")
     ] = None,
     store: StorePath = STORE,
+    runs: RunsPath = RUNS,
 ) -> None:
     """Have a look at an artifact: what is in it, and what it was made from.
 
@@ -176,7 +179,7 @@ def show(
     """
     from ikusi.show import show as show_artifact
 
-    show_artifact(artifact, limit=limit, store=store, dropped=dropped)
+    show_artifact(artifact, limit=limit, store=store, runs=runs, dropped=dropped)
 
 
 @app.command()

@@ -252,7 +252,7 @@ def translate(
         from ikusi.launch import launch_verb
 
         is_whole = part is None and calibrate is None
-        gpu = commands.runs_models(asked, store, calibrates=calibrate is not None)
+        gpu = commands.runs_models(asked, store, runs, calibrates=calibrate is not None)
         launch_verb(context, launch, slurm, runs, dry_run=dry_run, gpu=gpu, has_parts=is_whole)
         return
     commands.translate(

@@ -21,7 +21,7 @@ from ikusi.core.files import show_bytes
 from ikusi.core.records import count_records, read_records
 from ikusi.core.store import Store
 from ikusi.core.types import Record, Text
-from ikusi.data.dataset import records_of
+from ikusi.data.dataset import find_artifact, records_of
 from ikusi.data.images import ImageReader, decode
 from ikusi.data.ledger import find_drops, passages, texts_of
 from ikusi.data.mix import MixtureSettings, count_parts
@@ -55,13 +55,16 @@ _SHOWN = (
 """Stats that have a place of their own."""
 
 
-def show(name: str, *, limit: int, store: Path, dropped: str | None = None) -> None:
+def show(
+    name: str, *, limit: int, store: Path, runs: Path | None = None, dropped: str | None = None
+) -> None:
     """Print a look at an artifact.
 
     Args:
-        name: an address, the beginning of one, a link, or a folder.
+        name: an address, the beginning of one, a link or its name, or a folder.
         limit: how many records, pictures or answers.
         store: where addresses are looked up.
+        runs: where the links of data sets are.
         dropped: show records that were dropped for this reason instead.
 
     Raises:
@@ -71,7 +74,7 @@ def show(name: str, *, limit: int, store: Path, dropped: str | None = None) -> N
     """
     from rich.console import Console
 
-    artifact = Store(store).resolve(name)
+    artifact = find_artifact(name, Store(store), runs)
     console = Console(highlight=False, markup=False, emoji=False)
     manifest = artifact.manifest
     console.print(artifact.address, style="bold")

@@ -225,6 +225,8 @@ def test_what_cannot_be_loaded_is_told_in_one_line(
         ({"model": str(tmp_path / "empty")}, "the tokenizer cannot be loaded"),
         ({"model": str(tmp_path / "empty"), "tokenizer": str(models["marian"])}, "model cannot be"),
         ({"model": "no/such-model"}, "is no folder, and cannot be had from the hub"),
+        ({"model": "no/such-model"}, "or see to the network"),
+        ({"model": "./absent"}, "./absent: there is no such folder"),
     ]
     for fields, message in cases:
         with pytest.raises(BackendError) as found:

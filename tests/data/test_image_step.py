@@ -224,6 +224,8 @@ def test_limits_hold_for_pictures_of_imports_too(tmp_path: Path) -> None:
     one = make_import(store, "one", [ImageRef(sha256=sha(d)) for d in data], data)
     made = build(store, one, settings=quick(max_bytes=20_000, max_pixels=2_999))
     assert [row.reason for row in rows(made)] == ["too-large", "too-many-pixels"]
+    # Without a url, only the hash tells which picture it was.
+    assert [row.sha256 for row in rows(made)] == [sha(d) for d in data]
     assert len(ImageReader(made.path / "images")) == 0
 
 

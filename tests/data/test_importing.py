@@ -174,7 +174,13 @@ def test_what_cannot_be_imported_is_one_line() -> None:
     jsonl(Path("c.jsonl"), [{"image": "a.png", "text": "a"}])  # no plain text
     assert "no known format. Its columns: image, text" in failed(["c.jsonl", "--language", "en"])
     Path("d.jsonl").write_text("")
-    assert "Its columns" in failed(["d.jsonl", "--language", "en"])
+    assert "d.jsonl: holds no row that can be read" in failed(["d.jsonl", "--language", "en"])
+    Path("e.csv").write_text("image,caption\n")
+    assert "`ikusi import FOLDER --captions e.csv`" in failed(["e.csv", "--language", "eu"])
+    for path in ("/nowhere/set", "./nowhere", "nowhere.json"):
+        assert f"{path}: there is no such file or folder." in failed([path])
+    told = failed(["c.jsonl", "--format", "lava"])
+    assert "--format 'lava': there is no such format or set. Did you mean 'llava'?" in told
     assert "is in en, not in 'eu'" in failed(["cc3m", "--from", "b.jsonl", "--language", "eu"])
     path = samples.cc3m(Path())
     path.write_bytes(path.read_bytes()[:300])

@@ -205,6 +205,87 @@ def test_interrupt_at_every_operation_once_or_twice(tmp_path: Path, also: int) -
             return
 
 
+def never(folder: Path) -> None:
+    """Stand for a build of days that was finished already."""
+    raise AssertionError(f"{folder} is built again")
+
+
+def moves(_: int, name: str) -> bool:
+    return name == "rename"
+
+
+def clears_work(store: Store) -> Callable[[int, str], bool]:
+    """Return what tells the removing of `.work`, which begins when the manifest is there."""
+    return lambda _, name: (
+        name in ("unlink", "rmdir")
+        and any((store.root / ".partial").glob("*/manifest.json"))
+        and any((store.root / ".partial").glob("*/.work"))
+    )
+
+
+@pytest.mark.parametrize("where", ["work", "move"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+def test_a_finished_build_is_published_and_not_made_again(
+    tmp_path: Path, where: str, error: BaseException
+) -> None:
+    store = Store(tmp_path / "store")
+    meant = moves if where == "move" else clears_work(store)
+
+    def fault(count: int, name: str) -> None:
+        if meant(count, name):
+            raise error
+
+    with pytest.raises((StoreError, KeyboardInterrupt)), disturbed(fault):
+        store.build(SPEC, write)
+    check_nothing_half(store)
+    assert store.find(SPEC.address) is None
+    store.build(SPEC, never)
+    check_whole(store)
+
+
+@posix
+def test_a_kill_before_the_move_loses_no_finished_build(tmp_path: Path) -> None:
+    run_script("kill_before_the_move", tmp_path)
+
+
+def kill_before_the_move(folder: Path) -> None:
+    """Kill a child while it removes `.work`, and another one before it moves the folder."""
+    for number, name in enumerate(("work", "move")):
+        store = Store(folder / name)
+        meant = clears_work(store) if number == 0 else moves
+
+        def crash(count: int, name: str, meant: Callable[[int, str], bool] = meant) -> None:
+            if meant(count, name):
+                os._exit(9)
+
+        def child(store: Store = store, crash: Callable[[int, str], None] = crash) -> None:
+            with disturbed(crash):
+                store.build(SPEC, write)
+
+        assert wait(fork(child)) != 0
+        assert wait(fork(partial(store.build, SPEC, never))) == 0
+        check_whole(store)
+
+
+@pytest.mark.parametrize("damage", ["payload", "manifest", "stats"])
+def test_a_finished_build_that_was_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
+    store = Store(tmp_path / "store")
+
+    def fault(count: int, name: str) -> None:
+        if moves(count, name):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), disturbed(fault):
+        store.build(SPEC, write)
+    (left,) = (store.root / ".partial").iterdir()
+    names = {"payload": "a.bin", "manifest": "manifest.json", "stats": "stats.json"}
+    (left / names[damage]).write_bytes(b"0" * 5000)
+    store.build(SPEC, write)
+    check_whole(store)
+
+
 def test_messages_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build_with(error: Exception) -> str:
         def fail(folder: Path) -> None:

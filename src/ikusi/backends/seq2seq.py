@@ -386,6 +386,8 @@ def _find(settings: Seq2SeqSettings) -> tuple[Path, str]:
     folder = Path(settings.model)
     if folder.is_dir():
         return folder, hash_folder(folder)[:16]
+    if settings.model.startswith((".", "/", "~")):
+        raise BackendError(f"{settings.model}: there is no such folder. Correct `model`.")
     from huggingface_hub import snapshot_download
 
     try:
@@ -395,6 +397,6 @@ def _find(settings: Seq2SeqSettings) -> tuple[Path, str]:
     except Exception as error:  # of the network, of the hub, or of the name
         raise BackendError(
             f"{settings.model}: is no folder, and cannot be had from the hub "
-            f"({first_line(error)}). Correct `model`."
+            f"({first_line(error)}). Correct `model`, or see to the network."
         ) from None
     return Path(found), Path(found).name

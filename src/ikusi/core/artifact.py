@@ -123,6 +123,11 @@ def split_address(address: str) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text can be the readable name of an artifact."""
+    return _NAME.fullmatch(text) is not None
+
+
 def is_address(text: str) -> bool:
     """Return whether a text has the form of an address."""
     return _ADDRESS.fullmatch(text) is not None
@@ -155,7 +160,7 @@ class Spec:
         """
         if not _KIND.fullmatch(self.kind):
             raise ConfigError(f"kind {self.kind!r}: use lower-case letters, digits and '_'.")
-        if not _NAME.fullmatch(self.name):
+        if not is_name(self.name):
             raise ConfigError(
                 f"name {self.name!r}: use at most 80 letters, digits and . _ + @ = , -"
                 " and begin with a letter or digit."

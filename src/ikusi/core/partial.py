@@ -1,7 +1,7 @@
 """An artifact in the making: a folder that is filled, closed with a manifest, and then moved.
 
-Contract: what a killed run left can only be found in `.work`; everything is on the disk before
-the manifest is, and the manifest is written last.
+Contract: what a killed run left can only be found in `.work`, unless it left a whole artifact;
+everything is on the disk before the manifest is, and the manifest is written last.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ikusi.core.artifact import (
     plain,
     scan_payload,
 )
-from ikusi.core.errors import StoreError
+from ikusi.core.errors import CorruptArtifact, StoreError
 
 
 def work_folder(partial: Path) -> Path:
@@ -47,6 +47,19 @@ def clear(partial: Path) -> None:
     for path in sorted(partial.iterdir()):
         if path.name != WORK:
             files.remove(path)
+
+
+def read_finished(partial: Path) -> Manifest | None:
+    """Return the manifest of a folder that only was not moved any more; None when it is not whole.
+
+    Its payload is compared with the manifest: the folder lay there for anybody to change.
+    """
+    try:
+        artifact = Artifact.read(partial)
+        artifact.verify()
+    except (FileNotFoundError, CorruptArtifact):
+        return None
+    return artifact.manifest
 
 
 def leave(partial: Path) -> None:

@@ -2,7 +2,8 @@
 
     <store>/<kind>/<name>-<hash16>/   a finished artifact: payload, config.yaml, stats.json,
                                       and manifest.json, written last
-    <store>/.partial/<kind>-<hash16>/ one in the making; its `.work` folder outlives a kill
+    <store>/.partial/<kind>-<hash16>/ one in the making; its `.work` folder outlives a kill, and
+                                      one that has its manifest is published by the next build
     <store>/.leases/  who is at work on what
     <store>/.corrupt/ what did not match its hash
     <store>/.features/ vision features of pictures: a cache, which may be deleted at any time
@@ -38,7 +39,7 @@ from ikusi.core.artifact import (
 from ikusi.core.errors import CorruptArtifact, StoreError
 from ikusi.core.lease import Lease
 from ikusi.core.links import make_link, note_root, read_link
-from ikusi.core.partial import clear, close, finish, leave, work_folder
+from ikusi.core.partial import clear, close, finish, leave, read_finished, work_folder
 
 if TYPE_CHECKING:
     from ikusi.core.upkeep import Garbage, Usage, Why
@@ -137,7 +138,8 @@ class Store:
 
         `write` gets a folder that belongs to the address. All that it leaves there is payload,
         except `.work` (`work_folder`), where it finds its unfinished work when it was killed;
-        anything else that a killed run left is gone, so that it cannot end up in the payload.
+        anything else that a killed run left is gone, so that it cannot end up in the payload. What
+        a run had finished and only not moved is published without `write`.
 
         Args:
             spec: what is wanted.
@@ -194,18 +196,21 @@ class Store:
                 return artifact
             replaced = self._set_corrupt_aside(spec)
             partial = self.root / ".partial" / short
-            clear(partial)
+            manifest = read_finished(partial)
             try:
-                manifest = make(partial, lease)
+                if manifest is None:
+                    clear(partial)
+                    manifest = make(partial, lease)
                 lease.check()
                 self._compare(manifest, replaced)
                 lease.check()
-                return self._publish(partial, spec, manifest)
             except BaseException:
                 if lease.is_held():
                     with contextlib.suppress(OSError):
                         leave(partial)
                 raise
+            # What stops this leaves a finished folder, which the next build publishes.
+            return self._publish(partial, manifest)
 
     def _usable(self, spec: Spec) -> Artifact | None:
         artifact = self.find(spec.address)
@@ -255,8 +260,9 @@ class Store:
             )
         log.warning("%s: rebuilt with another content than before", manifest.address)
 
-    def _publish(self, partial: Path, spec: Spec, manifest: Manifest) -> Artifact:
-        final = self.root / spec.address
+    def _publish(self, partial: Path, manifest: Manifest) -> Artifact:
+        address = manifest.address
+        final = self.root / address
         final.parent.mkdir(parents=True, exist_ok=True)
         # Only now: a full disk up to here must not cost the unfinished work.
         files.remove(partial / WORK)
@@ -264,19 +270,19 @@ class Store:
             os.rename(partial, final)
         except OSError:
             # Only a process that we took over from, and that was not dead, can have been here.
-            other = self.find(spec.address)
+            other = self.find(address)
             if other is None:
                 raise
+            files.remove(partial)
             if other.manifest.payload != manifest.payload:
                 raise StoreError(
-                    f"{spec.address}: two contents at one address "
+                    f"{address}: two contents at one address "
                     f"({manifest.payload[:8]} and {other.manifest.payload[:8]}): the step does "
                     "not repeat exactly. Please report this with the recipe."
                 ) from None
-            files.remove(partial)
             return other
         files.fsync_folder(final.parent)
-        artifact = Artifact(spec.address, final, manifest)
+        artifact = Artifact(address, final, manifest)
         with _verified_lock:
             _verified[str(final), manifest.payload] = artifact.fingerprint()
         return artifact

@@ -206,7 +206,7 @@ def _drops(facts: Facts) -> str:
 
 def _quality(facts: Facts) -> str:
     rows = [
-        [step.name, name, f"{value:,.4g}"]
+        [step.name, name, value]
         for step in facts.history.steps
         for name, value in list(measured_numbers(step).items())[:_ROWS]
     ]

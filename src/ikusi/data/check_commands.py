@@ -44,7 +44,7 @@ def _source(first: Path, format_name: str, mapping: Path | None) -> Source:
     if mapping is not None:
         return read_mapping(mapping)
     if format_name:
-        return version_for(find_source(format_name)[0], first)
+        return version_for(find_source(format_name, "--format")[0], first)
     table, headerless = open_file(first), looks_headerless(first)
     return guess(
         table.columns(), str(first), typed=table.typed, headerless=headerless, any_source=True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ikusi.core.artifact import MANIFEST, Artifact, hash_data, hash_file
+from ikusi.core.artifact import MANIFEST, Artifact, hash_data, hash_file, is_name
 from ikusi.core.errors import DataError
 from ikusi.core.links import read_link
 from ikusi.core.records import count_records, read_records
@@ -27,7 +27,7 @@ class Dataset:
     """Records that can be read."""
 
     name: str
-    """For people."""
+    """For people: the link's that it was found by, else as it was made."""
     path: Path
     """A Parquet file, or a folder of them."""
     artifact: Artifact | None = field(default=None, repr=False)
@@ -64,23 +64,65 @@ def records_of(payload: Path) -> Path:
     for path in (payload / RECORDS, payload / _FILE):
         if path.exists():
             return path
-    raise DataError(f"{payload}: holds no records. Give what `ikusi import` made.")
+    raise DataError(
+        f"{payload}: holds no records. Give what `ikusi import`, `translate` or `filter` made."
+    )
 
 
-def open_dataset(name: str, store: Store) -> Dataset:
-    """Return the records that `name` means: a Parquet file, a folder of them, or an artifact.
+def find_artifact(name: str, store: Store, runs: Path | None = None) -> Artifact:
+    """Return the artifact that `name` means, its payload checked.
+
+    Args:
+        name: a link or an artifact's folder, the name of a link below `<runs>/data`, or what a
+            store knows (`Store.locate`).
+        store: where addresses are looked up.
+        runs: where verbs put their links; None looks at none of them.
 
     Raises:
         StoreError: there is nothing of this name.
         CorruptArtifact: it is not what was written.
-        DataError: it holds no records.
+    """
+    return store.resolve(find_link(name, runs) or name)
+
+
+def find_link(name: str, runs: Path | None) -> Path | None:
+    """Return the link that `name` is, or that it means as the name of one below `<runs>/data`."""
+    path = Path(name)
+    if read_link(path) is not None:
+        return path
+    if runs is None or path.name != name or (path / MANIFEST).exists():
+        return None
+    link = runs / "data" / name
+    return link if read_link(link) is not None else None
+
+
+def _of_records(dataset: Dataset) -> Dataset:
+    """Return it when its first record can be read: anybody's file can have this name."""
+    next(dataset.read(limit=1), None)
+    return dataset
+
+
+def open_dataset(name: str, store: Store, runs: Path | None = None) -> Dataset:
+    """Return the records that `name` means: a Parquet file, a folder of them, or an artifact.
+
+    Args:
+        name: as in `find_artifact`, or a path.
+        store: where addresses are looked up.
+        runs: where verbs put their links.
+
+    Raises:
+        StoreError: there is nothing of this name.
+        CorruptArtifact: it is not what was written.
+        DataError: it holds no records, or is damaged.
     """
     path = Path(name)
     if path.suffix == ".parquet" and path.is_file():
-        return Dataset(path.stem, path)
+        return _of_records(Dataset(path.stem, path))
     # A folder that is there is meant rather than an artifact whose address begins like its name;
     # one of the store's own has to be checked, and may be damaged.
     if read_link(path) is None and not (path / MANIFEST).exists() and any(path.glob("*.parquet")):
-        return Dataset(path.resolve().name, path)
-    artifact = store.resolve(name)
-    return Dataset(artifact.manifest.name, records_of(artifact.path), artifact)
+        return _of_records(Dataset(path.resolve().name, path))
+    link = find_link(name, runs)
+    artifact = store.resolve(link or name)
+    shown = link.name if link and is_name(link.name) else artifact.manifest.name
+    return Dataset(shown, records_of(artifact.path), artifact)

@@ -21,10 +21,9 @@ import typer
 from ikusi.core.artifact import Artifact
 from ikusi.core.config import merge, parse_override, read_yaml, set_dotted, to_plain
 from ikusi.core.errors import ConfigError, DataError, first_line
-from ikusi.core.links import read_link
 from ikusi.core.store import Spec, Store, work_folder
 from ikusi.core.types import ImageRef
-from ikusi.data.dataset import Dataset, open_dataset, records_of
+from ikusi.data.dataset import Dataset, find_artifact, open_dataset, records_of
 from ikusi.data.filters.against import Benchmarks
 from ikusi.data.filters.checks import Checks, Identifier
 from ikusi.data.filters.look import Looker
@@ -116,12 +115,12 @@ def run_filter(
     settings = FilterSettings.parse(data, str(config or "filter"))
 
     def open_all(given: Sequence[str]) -> list[Dataset]:
-        return [open_dataset(_find(one, runs), opened) for one in given]
+        return [open_dataset(one, opened, runs) for one in given]
 
     records = open_all(sets)
     sources = Sources(
         records,
-        [opened.resolve(_find(one, runs)) for one in images],
+        [find_artifact(one, opened, runs) for one in images],
         open_all(against),
         open_all(originals),
     )
@@ -237,12 +236,6 @@ def _split(names: Sequence[str], data: Any) -> tuple[list[str], dict[str, Any]]:
     if not sets:
         raise ConfigError("filter: no records are named. `ikusi store ls import` lists some.")
     return sets, settings
-
-
-def _find(name: str, runs: Path) -> str:
-    """Return the link of a plain name, where there is one and nothing else is meant."""
-    link = runs / "data" / name
-    return str(link) if not Path(name).exists() and read_link(link) is not None else name
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -134,12 +134,16 @@ class Pictures:
         return any(sha256 in reader for reader in self._readers)
 
 
-def measured_numbers(step: Step) -> dict[str, float]:
-    """Return the numbers that a step told about itself, those one level down as `quality.chrf`."""
-    found: dict[str, float] = {}
+def measured_numbers(step: Step) -> dict[str, str]:
+    """Return the numbers that a step told about itself, those one level down as `quality.chrf`.
+
+    What was counted is exact; what was measured has four digits.
+    """
+    found: dict[str, str] = {}
     for key, value in step.measured.items():
         inner = value.items() if isinstance(value, Mapping) else [("", value)]
         for name, number in inner:
             if isinstance(number, int | float) and not isinstance(number, bool):
-                found[f"{key}.{name}" if name else key] = number
+                shown = f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
+                found[f"{key}.{name}" if name else key] = shown
     return found

@@ -20,14 +20,14 @@ from ikusi.core.config import parse_override, set_dotted, to_plain
 from ikusi.core.errors import ConfigError, DataError
 from ikusi.core.files import show_bytes
 from ikusi.core.store import Spec, Store, work_folder
-from ikusi.data.dataset import Dataset, open_dataset
+from ikusi.data.dataset import Dataset, find_artifact, open_dataset
 from ikusi.data.image_manifest import MANIFEST_FILE
 from ikusi.data.image_plan import make_plan
 from ikusi.data.image_settings import ImageSettings
 from ikusi.data.image_step import IMAGES, write_images
 from ikusi.data.netguard import Lookup
 
-VERSION = 1
+VERSION = 2
 _NAME_LENGTH = 60
 _SHOWN_REASONS = 8
 _PREVIEW_ROWS = 64 << 10
@@ -49,7 +49,8 @@ def run_images(
         name: for people; by default that of the imports.
         earlier: an images artifact whose pictures are taken over.
         store: where artifacts are.
-        runs: where the link `data/<name>` (by default `<imports>-images`) is made.
+        runs: where the link `data/<name>` (by default `<imports>-images`) is made, and names are
+            looked up.
         dry_run: only say what would be read and made.
 
     Raises:
@@ -57,9 +58,9 @@ def run_images(
     """
     opened = Store(store)
     sources, settings = _split(names)
-    datasets = [open_dataset(source, opened) for source in sources]
+    datasets = [open_dataset(source, opened, runs) for source in sources]
     parsed = ImageSettings.parse(settings, "images")
-    before = opened.resolve(earlier) if earlier else None
+    before = find_artifact(earlier, opened, runs) if earlier else None
     if dry_run:
         spec = images_spec(datasets, parsed, name=name, earlier=before)
         for line in preview(opened, spec, datasets):

@@ -51,7 +51,7 @@ class ManifestRow:
     url: str | None
     """None: its bytes stood in a data set."""
     sha256: str | None
-    """Of its bytes, which are in `images/`; None unless it can be used."""
+    """Of its bytes, which are in `images/` if it can be used; else None where there is a URL."""
     status: Status
     """`fetched`: can be used. `duplicate`: can be used, and a row before it has the same bytes.
     `dead`: there are no bytes. `broken`: there are, but they are no picture that can be used."""
@@ -67,6 +67,11 @@ class ManifestRow:
     bytes: int | None = None
     phash: int | None = None
     """64 bits; pictures that look alike differ in few of them."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether its bytes are a picture."""
+        return self.status in ("fetched", "duplicate")
 
     def __post_init__(self) -> None:
         """Make the detail one line that every reader can take."""
@@ -110,7 +115,7 @@ def mark_duplicates(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
     """Yield the rows; those whose bytes an earlier row has become `duplicate`."""
     seen: set[bytes] = set()
     for row in rows:
-        if row.sha256 is not None:
+        if row.is_usable and row.sha256 is not None:
             digest = bytes.fromhex(row.sha256)
             if digest in seen:
                 yield replace(row, status="duplicate")

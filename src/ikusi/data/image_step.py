@@ -243,7 +243,7 @@ class _Step:
 
     def _count(self, row: ManifestRow) -> None:
         self._done += 1
-        self._lost += row.sha256 is None
+        self._lost += not row.is_usable
         self._advance(1, lambda: f"{self._lost / self._done:.1%} lost")
 
     # -- our own network may be down
@@ -292,10 +292,11 @@ class _Step:
     def _store(self, chunk: _Chunk) -> None:
         for index in range(len(chunk.wanted)):
             entry = chunk.spool.entries[index]
-            if entry.row.sha256 is None or entry.row.sha256 in self._writer:
+            sha256 = entry.row.sha256 if entry.row.is_usable else None
+            if sha256 is None or sha256 in self._writer:
                 continue  # what is there counts for no new file: a killed run's files are the same
-            data = chunk.spool.read(entry) if entry.size else self._local.read(entry.row.sha256)
-            self._writer.add(data, entry.row.sha256)
+            data = chunk.spool.read(entry) if entry.size else self._local.read(sha256)
+            self._writer.add(data, sha256)
             self._unsettled_bytes += len(data)
         self._unsettled.append(chunk)
         if self._unsettled_bytes >= _SETTLE_BYTES:
@@ -327,13 +328,14 @@ def judge(
     if wanted.url is not None and wanted.sha256 not in (None, sha256):
         detail = f"its sha256 is {sha256}, published was {wanted.sha256}"
         return ManifestRow(wanted.url, None, "dead", "hash-mismatch", detail, bytes=len(data)), b""
+    known = sha256 if wanted.url is None else None  # else nothing tells which picture is broken
     if len(data) > settings.max_bytes:
         detail = f"{len(data):,} bytes"
-        return ManifestRow(wanted.url, None, "broken", "too-large", detail, bytes=len(data)), b""
+        return ManifestRow(wanted.url, known, "broken", "too-large", detail, bytes=len(data)), b""
     found = inspect(data, settings.max_pixels)
     row = ManifestRow(
         wanted.url,
-        None if found.reason else sha256,
+        known if found.reason else sha256,
         "broken" if found.reason else "fetched",
         found.reason,
         found.detail,

@@ -12,6 +12,7 @@ import typer
 from ikusi.core.store import Store
 from ikusi.data.import_plan import Request, resolve
 from ikusi.data.importing import Import
+from ikusi.data.licences import UNKNOWN, parse_licence
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,13 @@ def run_import(request: Request, store: Path, runs: Path, *, dry_run: bool = Fal
     typer.echo(f"{artifact.address}{' (was there already)' if known else ''}")
     for line in explain(artifact.stats):
         typer.echo(line)
+    terms = [term for way in parse_licence(request.licence) for term in way]
+    if request.licence and any(not term.known and term.id != UNKNOWN for term in terms):
+        log.warning(
+            "--licence %s: is no licence that is known, such as CC-BY-4.0; `ikusi publish` will "
+            "take it for one that permits nothing",
+            request.licence,
+        )
     if not artifact.stats["kept"]:
         log.warning("%s: no row became a record; the reasons are above", spec.name)
     typer.echo(f"Linked as {link}. Look at it: ikusi show {link}")

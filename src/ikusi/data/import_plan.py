@@ -108,14 +108,24 @@ def _source(request: Request, path: Path | None) -> tuple[Source, str]:
             raise DataError(f"{request.what}: there is no such file, nor an id on the hub.")
         return source, source.language
     if path is None:
+        if _is_path(request.what):
+            raise DataError(f"{request.what}: there is no such file or folder.")
         return find_source(request.what)
     if request.files is None and not request.format:
         table, headerless = open_file(find_files(path)[0]), looks_headerless(find_files(path)[0])
         found = guess(table.columns(), str(path), typed=table.typed, headerless=headerless)
         return found, ""
-    source, language = find_source(request.format or request.what)
+    if request.format:
+        source, language = find_source(request.format, "--format")
+    else:
+        source, language = find_source(request.what)
     first = find_files(path)[0]
     return version_for(source, first), language
+
+
+def _is_path(what: str) -> bool:
+    """Return whether a name can only be meant as that of a file or folder."""
+    return what.startswith((".", "/", "~")) or kind_of_file(Path(what)) is not None
 
 
 def version_for(source: Source, file: Path) -> Source:

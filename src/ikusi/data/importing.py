@@ -29,7 +29,7 @@ from ikusi.data.sources.pictures import Pictures
 from ikusi.data.sources.source import Row, RowFault, Source
 from ikusi.data.steps import SHARD_RECORDS, Outcome, write_outcomes
 
-KIND, VERSION = "import", 1
+KIND, VERSION = "import", 2
 IMAGES = "images"
 SHARD_BYTES = 128 << 20
 """Rows with pictures in them: so much is in memory at a time, and lost by a kill."""

@@ -39,6 +39,7 @@ def look(
     names: Sequence[str],
     store: Store,
     *,
+    runs: Path | None = None,
     licence: str | None = None,
     images: ImageMode | None = None,
     benchmark: bool | None = None,
@@ -48,6 +49,7 @@ def look(
     Args:
         names: artifacts, links or Parquet files.
         store: where artifacts are.
+        runs: where verbs put their links.
         licence: for the whole; None for what the rows allow together.
         images: None references pictures where all have an address, and embeds them otherwise.
         benchmark: splits by language; None decides by whether every record has answers.
@@ -56,7 +58,7 @@ def look(
         DataError: there is no row, a licence is not known, or pictures can be had in no way.
     """
     datasets = tuple(
-        {str(d.path): d for d in (open_dataset(name, store) for name in names)}.values()
+        {str(d.path): d for d in (open_dataset(name, store, runs) for name in names)}.values()
     )
     history = trace(datasets, store)
     pictures = Pictures(history)
@@ -212,7 +214,7 @@ def publish(
     if to is not None:
         check_place(to)  # told now, and not after all rows are read
     store = Store(store_path)
-    publication = look(names, store, licence=licence, images=images, benchmark=benchmark)
+    publication = look(names, store, runs=runs, licence=licence, images=images, benchmark=benchmark)
     folder = to or runs / "publish" / publication.name
     check_place(folder)
     _print_plan(publication, folder, hub_name)

@@ -249,7 +249,7 @@ def _sources(report: DataReport) -> Markup:
 
 def _measured_rows(report: DataReport) -> list[list[str]]:
     return [
-        [step.name, name, f"{value:,.4g}"]
+        [step.name, name, value]
         for step in report.history.steps
         for name, value in list(measured_numbers(step).items())[:_ROWS]
     ]

@@ -138,16 +138,18 @@ def write_report(name: str, overrides: Sequence[str], store_path: Path, runs: Pa
     if name in names() or path.suffix in (".yaml", ".yml"):
         write_study_report(name, overrides, store_path, runs)
         return
-    from ikusi.data.dataset import open_dataset
+    from ikusi.data.dataset import find_link, open_dataset
     from ikusi.data.report import write_data_report
 
     log.setup()
     store = Store(store_path)
     try:
-        dataset = open_dataset(name, store)
+        dataset = open_dataset(name, store, runs)
     except CorruptArtifact:
         raise
     except StoreError:
+        if find_link(name, runs):  # to something that is gone
+            raise
         raise ConfigError(
             f"{name!r} is no recipe, and no data set in the store at {store.root}. "
             f"{suggest(name, names())}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,10 @@ def test_json_arrays_in_small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(text_files, "_CHUNK", 7)
     assert seen(path) == items
     lines = path.read_text().splitlines()
-    for row in rows(path):
-        assert lines[int(row.place.split()[1]) - 1].strip() == "{"
+    for number, row in enumerate(rows(path), 1):
+        item, line = re.fullmatch(r"item (\d+) \(line (\d+)\)", row.place).groups()  # type: ignore[union-attr]
+        assert int(item) == number
+        assert lines[int(line) - 1].strip() == "{"
 
 
 @pytest.mark.parametrize(
@@ -267,3 +270,29 @@ def test_memory_does_not_grow_with_the_file(kind: str, tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20  # of 12 MB
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("image;caption\na.jpg;Bat, bi\n", {"image": "a.jpg", "caption": "Bat, bi"}),
+        ("image,caption\na.jpg,Bat; bi; hiru\n", {"image": "a.jpg", "caption": "Bat; bi; hiru"}),
+        ("image\tcaption\na.jpg\tBat, bi\n", {"image": "a.jpg", "caption": "Bat, bi"}),
+        ('\n"a;b","c"\n1,2\n', {"a;b": "1", "c": "2"}),
+        ('"a,""b";c\n1;2\n', {'a,"b': "1", "c": "2"}),
+        ("caption\nBat\n", {"caption": "Bat"}),
+    ],
+)
+def test_a_csv_is_separated_as_its_first_line_is(
+    text: str, row: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\ufeff" + text)
+    assert seen(path) == [row]
+
+
+def test_what_is_no_object_is_named_in_plain_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[5, null, "a", [1], true]')
+    told = [row.fault.detail.partition(" instead")[0] for row in rows(path) if row.fault]
+    assert told == ["a number", "nothing", "a text", "a list", "true or false"]

@@ -67,6 +67,14 @@ def test_an_answer_that_is_an_option_becomes_that_options_translation() -> None:
     assert made.answers == ("katua", "B", "arraina")
 
 
+def test_a_letter_stays_however_the_answer_writes_it() -> None:
+    given_record = record("Which?", " a", choices=["A", "B"], answers=("b",))
+    plan = take_apart(given_record)
+    assert [piece.text for piece in plan.pieces] == ["Which?"]
+    again = plan.rebuild(["Zein?"])
+    assert (again.turns[1], again.answers) == (given_record.turns[1], ("b",))
+
+
 def test_letters_alone_are_no_text() -> None:
     plan = take_apart(record("Which?", "B", choices=["A", "B"], answers=("B",)))
     assert [piece.text for piece in plan.pieces] == ["Which?"]

@@ -141,13 +141,14 @@ def read_manifests(folders: Sequence[Path]) -> Pictures:
     """
     parts = [part for folder in folders for part in _read(folder / MANIFEST_FILE)]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    known = joined["status"] == _USABLE
+    known = np.flatnonzero(joined["sha256"].any(1))
+    known = known[np.argsort(joined["status"][known], kind="stable")]  # what can be used first
     first = np.ascontiguousarray(joined["sha256"][:, :8]).view(">u8").ravel().astype(np.uint64)
     named = joined.pop("named")
     whys = [part for part in joined.pop("why").tolist() if part is not None]
     return Pictures(
         by_url=_index(joined.pop("url")[named], np.flatnonzero(named)),
-        by_sha256=_index(first[known], np.flatnonzero(known)),
+        by_sha256=_index(first[known], known),
         why=pa.chunked_array(whys, pa.string()),
         **joined,
     )

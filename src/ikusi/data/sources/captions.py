@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ikusi.data.sources.source import Fields, RowFault, Source, Values, View, columns
+from ikusi.data.sources.tables import describe
 
 
 def _wikimedia(values: Values, language: str) -> Values | None:
@@ -22,7 +23,7 @@ def _wikimedia(values: Values, language: str) -> Values | None:
     elif isinstance(told, list | tuple):
         items = [item for item in told if isinstance(item, dict)]
     else:
-        raise RowFault("column-type", f"wit_features is a {type(told).__name__}")
+        raise RowFault("column-type", f"wit_features is {describe(told)}")
     for item in items:
         if item.get("language") == language:
             return {**values, "caption": item.get("caption_reference_description")}

@@ -11,6 +11,7 @@ from typing import Any
 
 from ikusi.core.types import Image, Part, Role, Text, Turn
 from ikusi.data.sources.source import Fault
+from ikusi.data.sources.tables import describe
 
 MARK = "<image>"
 """Stands for a picture in the texts of LLaVA, ShareGPT and ms-swift."""
@@ -28,14 +29,14 @@ Said = tuple[Role, str]
 def read_conversation(cell: Any, faults: list[Fault]) -> list[Said]:
     """Return role and text of each turn; what cannot be read is added to `faults`."""
     if not isinstance(cell, list | tuple):
-        faults.append(Fault("turns-type", f"a {type(cell).__name__} is no list of turns"))
+        faults.append(Fault("turns-type", f"{describe(cell)} is no list of turns"))
         return []
     said: list[Said] = []
     for number, item in enumerate(cell, 1):
         if isinstance(item, str):
             said.append(("assistant" if number % 2 == 0 else "user", item))
         elif not isinstance(item, Mapping):
-            faults.append(Fault("turn-type", f"turn {number} is a {type(item).__name__}"))
+            faults.append(Fault("turn-type", f"turn {number} is {describe(item)}"))
         elif "user" in item and "assistant" in item:
             _add(said, "user", item["user"], number, faults)
             _add(said, "assistant", item["assistant"], number, faults)
@@ -57,7 +58,7 @@ def _add(said: list[Said], role: Role, text: Any, number: int, faults: list[Faul
     elif text is None:
         faults.append(Fault("turn-empty", f"turn {number} ({role}) has no text"))
     else:
-        faults.append(Fault("turn-type", f"turn {number}: its text is a {type(text).__name__}"))
+        faults.append(Fault("turn-type", f"turn {number}: its text is {describe(text)}"))
 
 
 def make_turns(

@@ -16,6 +16,7 @@ from ikusi.data.sources.choices import LETTERS, find_correct, read_choices, read
 from ikusi.data.sources.conversation import Said, check_order, make_turns, read_conversation
 from ikusi.data.sources.pictures import Pictures
 from ikusi.data.sources.source import Fault, Fields, Row, RowFault, Source, Values, View
+from ikusi.data.sources.tables import describe
 from ikusi.data.steps import Drop, Outcome
 
 SHOWN_CHARACTERS = 2000
@@ -208,7 +209,7 @@ class _Maker:
                 return ""
             return cell
         if column in self.values:
-            told = "is empty" if cell is None else f"is a {type(cell).__name__}, no text"
+            told = "is empty" if cell is None else f"is {describe(cell)}, no text"
             reason = "text-empty" if cell is None else "column-type"
             self.faults.append(Fault(reason, f"{column!r} {told}"))
         return ""
@@ -304,7 +305,7 @@ def _answers(cell: Any) -> tuple[str, ...]:
     if cell is None:
         return ()
     if not isinstance(cell, list | tuple):
-        raise RowFault("column-type", f"a {type(cell).__name__} is no list of answers")
+        raise RowFault("column-type", f"{describe(cell)} is no list of answers")
     items = [item.get("answer") if isinstance(item, Mapping) else item for item in cell]
     return tuple(item for item in items if isinstance(item, str) and item.strip())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,8 @@ def open_file(path: Path, header: Sequence[str] = (), *, quoted: bool = True) ->
     if kind == "json":
         return JsonArray(path) if _starts_with_bracket(path) else JsonLines(path)
     if kind in ("csv", "tsv"):
-        return Separated(path, "," if kind == "csv" else "\t", header, quoted=quoted)
+        delimiter = _delimiter(path) if kind == "csv" else "\t"
+        return Separated(path, delimiter, header, quoted=quoted)
     plain: dict[str, Callable[[Path], Table]] = {
         "parquet": ParquetTable,
         "arrow": ArrowTable,
@@ -88,6 +90,17 @@ def open_file(path: Path, header: Sequence[str] = (), *, quoted: bool = True) ->
         "tar": TarTable,
     }
     return plain[kind or ""](path)
+
+
+def _delimiter(path: Path) -> str:
+    """Return what stands between the first cells of a CSV: spreadsheets of many countries use `;`.
+
+    Quotation marks may hold any of them; without any there is one column.
+    """
+    lines = (content or b"" for _, content in JsonLines(path)._lines())
+    line = next((line for line in lines if line.strip()), b"").decode("utf-8", "replace")
+    bare = re.sub(r'"(?:[^"]|"")*("|$)', "", line)
+    return next((sign for sign in bare if sign in ",;\t"), ",")
 
 
 def _starts_with_bracket(path: Path) -> bool:

@@ -52,7 +52,7 @@ def read_mapping(path: Path) -> Source:
     """
     data = read_yaml(path)
     mapping = Mapping.parse(data if data is not None else {}, str(path))
-    base = find_source(mapping.extends)[0] if mapping.extends else None
+    base = find_source(mapping.extends, "extends")[0] if mapping.extends else None
     where = f"{path}: fields"
     given = dict(mapping.fields)
     if base is None or (given and (base.reshape or len(base.views) > 1)):

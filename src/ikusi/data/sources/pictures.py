@@ -15,6 +15,7 @@ from typing import Any
 
 from ikusi.core.types import ImageRef
 from ikusi.data.sources.source import RowFault
+from ikusi.data.sources.tables import describe
 
 MAX_BYTES = 256 << 20
 """Of a picture's file: one that is larger is no picture, or a mistake."""
@@ -58,7 +59,7 @@ class Pictures:
         if isinstance(cell, bytes | bytearray | memoryview):
             return self._store(bytes(cell), False)
         if not isinstance(cell, str):
-            raise RowFault("image-type", f"a {type(cell).__name__} is no picture")
+            raise RowFault("image-type", f"{describe(cell)} is no picture")
         text = cell.strip()
         if not text:
             raise RowFault("image-none", "the name of a picture is empty")

@@ -23,12 +23,13 @@ SOURCES = MappingProxyType(
 """Name -> source, all that ikusi knows."""
 
 
-def find_source(name: str) -> tuple[Source, str]:
+def find_source(name: str, option: str = "") -> tuple[Source, str]:
     """Return the source that `name` or `name@language` means, and the language.
 
     Args:
         name: of a source or its set, or its id on the hub; with `@` and a language, the published
             version in that language.
+        option: where it was said, when files may not be meant.
 
     Raises:
         ConfigError: there is no such source, or none in that language.
@@ -37,6 +38,8 @@ def find_source(name: str) -> tuple[Source, str]:
     found = SOURCES.get(plain) or _by_hub(plain)
     if found is None:
         hint = suggest(plain, SOURCES)
+        if option:
+            raise ConfigError(f"{option} {plain!r}: there is no such format or set. {hint}")
         raise ConfigError(
             f"{plain!r}: no source and no file of this name. {hint} Of another set on the hub, say "
             "which column is what in a --mapping."
@@ -94,6 +97,8 @@ def guess(
         return formats[0]
     if fitting and any_source:
         return fitting[0]
+    if not found:
+        raise DataError(f"{where}: holds no row that can be read.")
     shown = ", ".join(found) if not headerless else "none (the first line is no header)"
     if fitting:
         names = list(dict.fromkeys(source.name for source in fitting))
@@ -102,9 +107,11 @@ def guess(
             f"`ikusi import {names[0]} --from {where}`; else say which column is what in a "
             "--mapping."
         )
+    photos = f" What describes a folder of pictures: `ikusi import FOLDER --captions {where}`."
     raise DataError(
         f"{where}: is in no known format. Its columns: {shown}. Give its --format (llava, "
         "sharegpt, ms-swift, text, or a set's name), or say which column is what in a --mapping."
+        + (photos if shows else "")
     )
 
 

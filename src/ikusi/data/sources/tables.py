@@ -105,6 +105,19 @@ def kind_of(value: Any) -> str:
     return type(value).__name__
 
 
+def describe(value: Any) -> str:
+    """Return what a cell is, for a sentence: `a list`."""
+    kind = kind_of(value)
+    return _WORDS.get(kind, f"a {kind}")
+
+
+_WORDS = {
+    "null": "nothing",
+    "struct": "an object",
+    "image": "bytes",
+    "int": "a number",
+    "bool": "true or false",
+}
 _KINDS: tuple[tuple[Any, Kind | str], ...] = (
     (str, "text"),
     (bool, "bool"),

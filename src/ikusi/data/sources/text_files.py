@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from ikusi.core.errors import DataError, first_line
 from ikusi.data.sources.source import Fault, Row
-from ikusi.data.sources.tables import MAX_DEPTH, Found, is_deep, kind_of
+from ikusi.data.sources.tables import MAX_DEPTH, Found, describe, is_deep, kind_of
 
 MAX_LINE_BYTES = 256 << 20
 """A longer line costs too much memory; one with a picture in base64 has a few megabytes."""
@@ -117,7 +117,7 @@ def _json_row(number: int, place: str, content: bytes | None) -> Row:
 
 def _object_fault(value: Any) -> Fault | None:
     if not isinstance(value, dict):
-        return Fault("json-no-object", f"a {type(value).__name__} instead of an object")
+        return Fault("json-no-object", f"{describe(value)} instead of an object")
     if is_deep(value):
         return Fault("json-too-deep", f"more than {MAX_DEPTH} lists or objects in each other")
     return None
@@ -145,7 +145,7 @@ class JsonArray(TextTable):
             DataError: the array is broken: what follows cannot be told apart any more.
         """
         for number, (line, value) in enumerate(self._items()):
-            place = f"line {line}"
+            place = f"item {number + 1} (line {line})"  # all may be on one line
             fault = _object_fault(value)
             if fault is None:
                 yield Row(number, place, value)

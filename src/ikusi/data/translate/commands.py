@@ -16,11 +16,12 @@ from typing import Any
 import typer
 
 from ikusi.core import log
+from ikusi.core.artifact import Artifact
 from ikusi.core.config import merge, parse_override, read_yaml, set_dotted
 from ikusi.core.errors import ConfigError
 from ikusi.core.store import Spec, Store
 from ikusi.core.types import Record, assistant
-from ikusi.data.dataset import Dataset, open_dataset
+from ikusi.data.dataset import Dataset, find_artifact, open_dataset
 from ikusi.data.translate.parts import Part, answer_part
 from ikusi.data.translate.settings import TranslateSettings
 from ikusi.data.translate.step import build, translate_spec
@@ -113,7 +114,7 @@ def translate(
     if calibrate is not None:
         _show_calibration(asked.split()[1], calibrate, opened)
         return
-    plan = plan_translation(asked, opened)
+    plan = plan_translation(asked, opened, runs)
     if dry_run:
         _show_plan(plan, is_there=opened.find(plan.spec.address) is not None)
     elif part is not None:
@@ -134,13 +135,13 @@ def translate(
         _tell(artifact.stats, link)
 
 
-def runs_models(asked: Asked, store: Path, *, calibrates: bool) -> bool:
+def runs_models(asked: Asked, store: Path, runs: Path, *, calibrates: bool) -> bool:
     """Return whether a model is loaded by the process that translates, or a server launched.
 
     Raises:
         IkusiError: what is asked cannot be done: better known before a job waits for its turn.
     """
-    plan = None if calibrates else plan_translation(asked, Store(store))
+    plan = None if calibrates else plan_translation(asked, Store(store), runs)
     settings = plan.settings if plan else asked.split()[1]
     quality = settings.quality.back_translation
     chosen = [settings.backend, settings.fallback, settings.via_backend]
@@ -168,7 +169,7 @@ class Plan:
         return count if self.limit is None else min(self.limit, count)
 
 
-def plan_translation(asked: Asked, store: Store) -> Plan:
+def plan_translation(asked: Asked, store: Store, runs: Path) -> Plan:
     """Return what is asked for; nothing is translated yet.
 
     Raises:
@@ -177,12 +178,11 @@ def plan_translation(asked: Asked, store: Store) -> Plan:
     name, settings = asked.split()
     if name is None:
         raise ConfigError("Say what to translate: a name, an artifact or a Parquet file.")
-    dataset = open_dataset(name, store)
-    pictures = [open_dataset_or_images(one, store) for one in asked.images]
+    dataset = open_dataset(name, store, runs)
+    pictures = [_with_pictures(find_artifact(one, store, runs)) for one in asked.images]
     if settings.mode == "describe" and not pictures:
         pictures = [dataset]
-    base = dataset.artifact.manifest.name if dataset.artifact else dataset.name
-    shown = asked.output or f"{base}-{settings.to}"
+    shown = asked.output or f"{dataset.name}-{settings.to}"
     spec = translate_spec(settings, dataset, shown, pictures, asked.limit)
     return Plan(spec, settings, dataset, pictures, asked.limit)
 
@@ -209,13 +209,8 @@ def _answer(plan: Plan, part: Part, store: Store) -> None:
         typer.echo(f"  will be dropped {count}: {reason}")
 
 
-def open_dataset_or_images(name: str, store: Store) -> Dataset:
-    """Return an artifact that holds pictures, with or without records beside them.
-
-    Raises:
-        StoreError: there is none of this name.
-    """
-    artifact = store.resolve(name)
+def _with_pictures(artifact: Artifact) -> Dataset:
+    """Return an artifact that holds pictures, with or without records beside them."""
     return Dataset(artifact.manifest.name, artifact.path, artifact)
 
 
@@ -243,7 +238,7 @@ def _tell(stats: dict[str, Any], link: Path) -> None:
         typer.echo(f"  dropped {count}: {reason}")
     faults = ", ".join(f"{reason} {count}" for reason, count in stats["faults"].items())
     if faults:
-        typer.echo(f"  faults on the way, most of them mended: {faults}")
+        typer.echo(f"  answers that were refused on the way: {faults}")
     for way, found in stats["language_check"].items():
         typer.echo(f"  language check, {way}: {found}")
 

@@ -110,13 +110,17 @@ def take_apart(record: Record, *, write: bool = False) -> Plan:
         write: what the assistant says is written anew from the picture.
     """
     pieces = _Pieces()
-    options = {choice.strip().casefold(): choice for choice in record.choices if choice.strip()}
+    named = {choice.strip().casefold(): choice for choice in record.choices if choice.strip()}
+    options = {key: c for key, c in named.items() if not _LETTER.fullmatch(c.strip())}
+    letters = named.keys() - options.keys()  # they stay, however an answer writes them
 
     def refer(text: str, role: Role, is_written: bool = False) -> Reference:
         core = text.strip()
         if _LETTER.fullmatch(core):
             return Reference(text)
-        if options and role in ("assistant", "answer"):
+        if role in ("assistant", "answer"):
+            if core.casefold() in letters:
+                return Reference(text)
             found = _as_option(core, options)
             if found is not None:
                 before, choice, after = found
