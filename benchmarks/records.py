@@ -27,7 +27,7 @@ from ikusi.core.records import read_records, write_records
 from ikusi.core.store import Spec, Store
 from ikusi.core.types import Image, ImageRef, Record, assistant, user
 from ikusi.data.dataset import open_dataset
-from ikusi.data.translate import step, voices
+from ikusi.data.translate import step, voices, way
 from ikusi.data.translate.settings import TranslateSettings
 
 _KEPT = re.compile(r"(</?[a-z]+[0-9]+>|⟦[0-9]+⟧|XQ[0-9]+)")
@@ -49,6 +49,12 @@ _PLACES = ("street", "beach", "kitchen", "field", "station", "market", "harbour"
 LIMIT = 1 / 2000  # seconds a record: the issue's 2,000 records a second and core
 
 
+def turned(text: str) -> str:
+    """Return a text with the letters of every word turned round; tags and placeholders stay."""
+    parts = _KEPT.split(text)
+    return "".join(p if _KEPT.fullmatch(p) else _WORD.sub(lambda m: m[0][::-1], p) for p in parts)
+
+
 class Instant:
     """A backend that turns the letters of every word round, at once."""
 
@@ -60,9 +66,7 @@ class Instant:
 
     async def complete(self, request: Request) -> Answer:
         """Answer."""
-        parts = _KEPT.split(request.turns[-1].text)
-        turned = [p if _KEPT.fullmatch(p) else _WORD.sub(lambda m: m[0][::-1], p) for p in parts]
-        return Answer(request.id, "".join(turned))
+        return Answer(request.id, turned(request.turns[-1].text))
 
     async def close(self) -> None:
         """Do nothing."""
@@ -136,7 +140,7 @@ def translate(
             yield voices.Voice(instant.name, instant.revision, asker, units)
         cache.close()
 
-    step.open_voice, original = open_instant, step.open_voice
+    way.open_voice, original = open_instant, way.open_voice
     try:
         store = Store(folder / "store")
         dataset = open_dataset(str(source), store)
@@ -146,7 +150,7 @@ def translate(
         )
         seconds = time.process_time() - began
     finally:
-        step.open_voice = original
+        way.open_voice = original
     kept, read = made.stats["kept"], made.stats["read"]
     assert kept == read, made.stats  # a benchmark of dropping is none
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

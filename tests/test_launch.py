@@ -76,9 +76,7 @@ def test_without_slurm_it_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "\n" not in str(caught.value)
 
 
-def test_jobs_wait_for_the_numbers_that_slurm_gave(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of two scripts: `sbatch` notes what it got and counts."""
     bin_ = tmp_path / "bin"
     bin_.mkdir()
@@ -90,6 +88,12 @@ def test_jobs_wait_for_the_numbers_that_slurm_gave(
     for path in bin_.iterdir():
         path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")
+
+
+def test_jobs_wait_for_the_numbers_that_slurm_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster(tmp_path, monkeypatch)
     launch(JOBS, SlurmSettings(), tmp_path / "logs", "slurm", dry_run=False)
     assert "--dependency=afterok:700" in (tmp_path / "got1").read_text()
     command = submitit.core.utils.DelayedSubmission.load(
@@ -190,6 +194,93 @@ def test_a_verb_becomes_its_own_command_line(
     )
 
 
+@pytest.fixture
+def talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from ikusi.core.records import write_records
+    from ikusi.core.types import ImageRef, Record, user
+
+    monkeypatch.chdir(tmp_path)
+    talk = Record(
+        "a", "a", (user("Zer?"),), "en", "chat", "s", images=(ImageRef(url="http://a/b"),)
+    )
+    write_records(tmp_path / "talks.parquet", [talk])
+    (tmp_path / "names.tsv").write_text("source\ttarget\nZer?\tZer?\n")
+    return tmp_path
+
+
+MEMORY = ("talks.parquet", "backend.path=names.tsv", "--to", "eu", "--backend", "memory")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("import", "talks.parquet", "--format", "llava", "--language", "eu"),
+        ("images", "talks.parquet", "network.per_host=2"),
+        ("filter", "talks.parquet", "length.max_tokens=200", "--name", "short"),
+        ("translate", *MEMORY),
+    ],
+)
+def test_verbs_about_data_are_jobs(
+    talks: Path, given: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(talks.iterdir())
+    assert run([*given, "--launch", "slurm", "--slurm", "cpus=3", "--dry-run"]) == (0, "")
+    (script,) = scripts(capsys)
+    first, _, shell = script.partition("\n")
+    name, _, command = first.partition(": ikusi ")
+    assert name == given[0]
+    assert sorted(command.replace(" -- ", " ").split()) == sorted(given)
+    assert "#SBATCH --cpus-per-task=3" in shell
+    assert "gpus" not in shell
+    assert sorted(talks.iterdir()) == before
+
+
+def test_a_translation_over_an_array(talks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = ("--launch", "slurm", "--slurm", "array=8", "--dry-run")
+    assert run(["translate", *MEMORY, *jobs]) == (0, "")
+    parts, whole = scripts(capsys)
+    assert parts.startswith("translate-parts: ikusi translate --part 1/8 --to eu")
+    assert "(and 7 like it)" in parts.splitlines()[0]
+    assert "#SBATCH --array=0-7%8" in parts
+    assert "afterok:<id of translate-parts>" in whole
+    assert "--array" not in whole
+    assert run(["filter", "talks.parquet", *jobs])[1].endswith("`ikusi translate` is.")
+    assert "array=8" in run(["study", "quickstart", *jobs])[1]
+    assert "array=8" in run(["translate", *MEMORY, "--part", "1/2", *jobs])[1]
+
+
+def test_a_model_gets_a_gpu_and_a_server_that_runs_does_not(
+    talks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = ("--launch", "slurm", "--dry-run")
+    seq2seq = ("backend.model=some/model", "--to", "eu", "--backend", "seq2seq")
+    assert run(["translate", "talks.parquet", *seq2seq, *jobs]) == (0, "")
+    assert "#SBATCH --gpus-per-node=1" in scripts(capsys)[0]
+    server = ("backend.model=m", "backend.url=http://a/v1", "--to", "eu", "--backend", "endpoint")
+    assert run(["translate", "talks.parquet", *server, *jobs]) == (0, "")
+    assert "gpus" not in scripts(capsys)[0]
+
+
+def test_what_cannot_be_translated_is_not_submitted(talks: Path) -> None:
+    code, line = run(["translate", "nothing", *MEMORY[1:], "--launch", "slurm", "--dry-run"])
+    assert code == 1
+    assert "'nothing'" in line
+
+
+def test_an_array_is_one_job_of_many_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster(tmp_path, monkeypatch)
+    parts = Job("parts", ("translate", "x"), parts=3)
+    whole = Job("whole", ("translate", "x"), after=("parts",))
+    launch([parts, whole], SlurmSettings(), tmp_path / "logs", "slurm", dry_run=False)
+    assert "#SBATCH --array=0-2%3" in (tmp_path / "got0").read_text()
+    assert "--dependency=afterok:700" in (tmp_path / "got1").read_text()
+    loaded = [
+        submitit.core.utils.DelayedSubmission.load(path).function.arguments
+        for path in sorted((tmp_path / "logs").glob("700_*/*submitted.pkl"))
+    ]
+    assert loaded == [("translate", "--part", f"{n}/3", "x") for n in (1, 2, 3)]
+
+
 # -- for real, on this machine
 
 
@@ -210,6 +301,21 @@ def test_local_jobs_run_in_order_and_a_failure_stops_the_rest(
     assert "third" not in told
     logs = "".join(p.read_text() for p in (tmp_path / "logs").rglob("*_log.err"))
     assert "there is no store here" in logs
+
+
+@pytest.mark.slow
+def test_data_by_a_local_job(talks: Path) -> None:
+    assert run(["translate", *MEMORY, "--launch", "local"]) == (0, "")
+    name = "runs/data/talks-eu"
+    assert run(["filter", name, "--name", "kept", "--launch", "local"]) == (0, "")
+    assert (talks / "runs/data/kept/manifest.json").is_file()
+    logs = "".join(p.read_text() for p in (talks / "runs/launch").rglob("*_log.out"))
+    assert "1 of 1 records translated" in logs
+    with pytest.raises(LaunchError, match="The job images failed") as caught:
+        launch(
+            [Job("images", ("images", "nothing"))], SlurmSettings(), talks, "local", dry_run=False
+        )
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from ikusi.cli_options import RUNS, STORE, DryRun, RunsPath, StorePath
+from ikusi.cli_options import RUNS, STORE, DryRun, Launch, RunsPath, Slurm, StorePath
 
 app = typer.Typer()
 
 
 @app.command("import")
 def import_(
+    context: typer.Context,
     what: Annotated[
         str,
         typer.Argument(
@@ -45,11 +46,19 @@ def import_(
     limit: Annotated[int | None, typer.Option(min=1, help="Rows of each split at most.")] = None,
     store: StorePath = STORE,
     runs: RunsPath = RUNS,
+    launch: Launch = None,
+    slurm: Slurm = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Read a set of any published schema, or one's own, into records and pictures.
 
     Example: `ikusi import ./photos --captions captions.csv --language eu`
     """
+    if launch is not None:
+        from ikusi.launch import launch_verb
+
+        launch_verb(context, launch, slurm, runs, dry_run=dry_run)
+        return
     from ikusi.data.import_commands import run_import
     from ikusi.data.import_plan import Request
 
@@ -68,7 +77,7 @@ def import_(
         revision=revision,
         limit=limit,
     )
-    run_import(request, store, runs)
+    run_import(request, store, runs, dry_run=dry_run)
 
 
 @app.command()
@@ -99,6 +108,7 @@ def check(
 
 @app.command()
 def images(
+    context: typer.Context,
     names: Annotated[
         list[str],
         typer.Argument(
@@ -115,18 +125,27 @@ def images(
     ] = None,
     store: StorePath = STORE,
     runs: RunsPath = RUNS,
+    launch: Launch = None,
+    slurm: Slurm = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Fetch and check the pictures of imports: one copy for all languages, and a manifest.
 
     Example: `ikusi images runs/data/cc3m network.contact=lab@example.org`
     """
+    if launch is not None:
+        from ikusi.launch import launch_verb
+
+        launch_verb(context, launch, slurm, runs, dry_run=dry_run)
+        return
     from ikusi.data.image_commands import run_images
 
-    run_images(names, name=name, earlier=earlier, store=store, runs=runs)
+    run_images(names, name=name, earlier=earlier, store=store, runs=runs, dry_run=dry_run)
 
 
 @app.command("filter")
 def filter_(
+    context: typer.Context,
     names: Annotated[
         list[str],
         typer.Argument(
@@ -148,12 +167,19 @@ def filter_(
     name: Annotated[str | None, typer.Option(help="Of what is made. Default: theirs.")] = None,
     store: StorePath = STORE,
     runs: RunsPath = RUNS,
+    launch: Launch = None,
+    slurm: Slurm = None,
     dry_run: DryRun = False,
 ) -> None:
     """Keep the records that are good enough, each other one with the reason why it is not.
 
     Example: `ikusi filter cc3m-eu --images cc3m-images --against vqav2`
     """
+    if launch is not None:
+        from ikusi.launch import launch_verb
+
+        launch_verb(context, launch, slurm, runs, dry_run=dry_run)
+        return
     from ikusi.data.filter_commands import run_filter
 
     run_filter(
@@ -171,6 +197,7 @@ def filter_(
 
 @app.command()
 def translate(
+    context: typer.Context,
     name: Annotated[
         str | None, typer.Argument(help="Records: a name, an artifact, or a Parquet file.")
     ] = None,
@@ -192,27 +219,47 @@ def translate(
         Path | None,
         typer.Option(help="TSV of good translations: show what thresholds of chrF++ would do."),
     ] = None,
-    dry_run: DryRun = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER/PARTS",
+            help="Only keep the answers for this part of the records, such as 2/8.",
+        ),
+    ] = None,
     store: StorePath = STORE,
     runs: RunsPath = RUNS,
+    launch: Launch = None,
+    slurm: Slurm = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Translate records into another language; what cannot be trusted is dropped, with the reason.
 
     Example: `ikusi translate cc3m --to eu --backend seq2seq backend.model=HiTZ/mt-hitz-en-eu`
     """
-    from ikusi.data.translate.commands import translate as translate_records
+    from ikusi.data.translate import commands
 
-    translate_records(
-        name,
-        overrides or [],
+    asked = commands.Asked(
+        name=name,
+        overrides=overrides or [],
         to=to,
         backend=backend,
         settings_file=settings,
         images=images or [],
         output=output,
         limit=limit,
+    )
+    if launch is not None:
+        from ikusi.launch import launch_verb
+
+        is_whole = part is None and calibrate is None
+        gpu = commands.runs_models(asked, store, calibrates=calibrate is not None)
+        launch_verb(context, launch, slurm, runs, dry_run=dry_run, gpu=gpu, has_parts=is_whole)
+        return
+    commands.translate(
+        asked,
         dry_run=dry_run,
         calibrate=calibrate,
+        part=part,
         store=store,
         runs=runs,
     )

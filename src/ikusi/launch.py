@@ -17,14 +17,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from ikusi.core.config import Settings, parse_override
-from ikusi.core.errors import IkusiError, first_line
+from ikusi.core.errors import ConfigError, IkusiError, first_line
 
 if TYPE_CHECKING:
     import typer
@@ -76,6 +76,8 @@ class SlurmSettings(Settings):
     """Nodes have no internet: what is not in the caches is absent."""
     requeues: int = Field(default=10, ge=0)
     """How often a job whose time is over goes back into the queue."""
+    array: int = Field(default=1, ge=1, le=100_000)
+    """Jobs that `translate` divides its records among, before one that puts them together."""
     setup: tuple[str, ...] = ()
     """Lines of shell before the command, such as `module load cuda`."""
 
@@ -90,6 +92,15 @@ class Job:
     after: tuple[str, ...] = ()
     """Names of the jobs that must have succeeded."""
     gpu: bool = False
+    parts: int = 1
+    """Above 1 it is an array: as many jobs, each of which gets `--part NUMBER/PARTS`."""
+
+    def commands(self) -> list[tuple[str, ...]]:
+        """Return the command line of each job."""
+        if self.parts == 1:
+            return [self.arguments]
+        verb, *rest = self.arguments
+        return [(verb, "--part", f"{n}/{self.parts}", *rest) for n in range(1, self.parts + 1)]
 
 
 class Command:
@@ -190,14 +201,20 @@ def launch(
         for job in jobs:
             executor = Slurm(folder=folder / "%j", max_num_timeout=settings.requeues)
             executor.update_parameters(**_parameters(job, settings, ids))
+            commands = job.commands()
             if dry_run:
+                if job.parts > 1:
+                    executor.parameters["map_count"] = job.parts
                 script = executor._make_submission_file_text(executor._submitit_command_str, "-")
-                print(f"# -- {job.name}: ikusi {' '.join(job.arguments)}\n{script}")
+                more = f" (and {job.parts - 1} like it)" if job.parts > 1 else ""
+                print(f"# -- {job.name}: ikusi {' '.join(commands[0])}{more}\n{script}")
                 ids[job.name] = f"<id of {job.name}>"
             else:
-                submitted = executor.submit(Command(job.arguments, environment))
-                ids[job.name] = submitted.job_id
-                print(f"{submitted.job_id}: {job.name}")
+                together = executor.batch() if job.parts > 1 else contextlib.nullcontext()
+                with together:  # one array
+                    submitted = [executor.submit(Command(c, environment)) for c in commands]
+                ids[job.name] = submitted[0].job_id.partition("_")[0]
+                print(f"{ids[job.name]}: {job.name}")
     except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
         done = f" Submitted before: {', '.join(ids.values())}." if ids and not dry_run else ""
         raise LaunchError(f"Slurm took no job: {first_line(error)}.{done}") from None
@@ -236,8 +253,8 @@ def _run_here(
 
     executor: Executor = submitit.LocalExecutor(folder / "%j", max_num_timeout=settings.requeues)
     executor.update_parameters(timeout_min=max(1, round(settings.time_hours * 60)))
-    for job in jobs:
-        submitted = executor.submit(Command(job.arguments, environment))
+    for job, command in [(one, command) for one in jobs for command in one.commands()]:
+        submitted = executor.submit(Command(command, environment))
         print(f"{submitted.job_id}: {job.name}, log: {submitted.paths.stderr}", flush=True)
         try:
             submitted.result()
@@ -260,8 +277,9 @@ def launch_verb(
     *,
     dry_run: bool,
     gpu: bool = False,
+    has_parts: bool = False,
 ) -> None:
-    """Submit the verb that is being run as one job.
+    """Submit the verb that is being run as one job, or as an array and one that follows it.
 
     Args:
         context: of the verb, whose own command line the job runs.
@@ -270,10 +288,30 @@ def launch_verb(
         runs: the verb's `--runs`, below which the logs go.
         dry_run: print the script.
         gpu: whether it computes with models.
+        has_parts: whether it takes `--part NUMBER/PARTS`.
+
+    Raises:
+        LaunchError: see `launch`.
+        ConfigError: an option of the jobs is wrong.
     """
     name = context.info_name or "job"
+    settings = read_settings(options or [])
+    if not has_parts:
+        _refuse_array(settings, name)
     job = Job(name, tuple(own_command(context)), gpu=gpu)
-    launch([job], read_settings(options or []), runs / "launch" / name, where, dry_run=dry_run)
+    jobs = [job]
+    if settings.array > 1:
+        parts = replace(job, name=f"{name}-parts", parts=settings.array)
+        jobs = [parts, replace(job, after=(parts.name,))]
+    launch(jobs, settings, runs / "launch" / name, where, dry_run=dry_run)
+
+
+def _refuse_array(settings: SlurmSettings, what: str) -> None:
+    if settings.array > 1:
+        raise ConfigError(
+            f"--slurm: array={settings.array}: `{what}` is not divided into parts; "
+            "`ikusi translate` is."
+        )
 
 
 def own_command(context: typer.Context) -> list[str]:
@@ -323,6 +361,7 @@ def launch_study(
     from ikusi.study.commands import plan_of
 
     settings = read_settings(options or [])
+    _refuse_array(settings, verb)
     plan = plan_of(verb, recipe, overrides)
     base = [verb, "--store", str(store), "--runs", str(runs)]
     base += ["--workers", str(workers)] if workers else []

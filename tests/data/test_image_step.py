@@ -331,6 +331,33 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert store.resolve(tmp_path / "runs/data/more").manifest.name == "more"
 
 
+def test_a_dry_run_contacts_nobody_and_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    with PictureServer(a=PICTURES[0]) as server:
+        refs = [*urls(server, "a", "b", "a"), ImageRef(sha256="ab" * 32)]
+        one = make_import(store, "one", refs)
+        places = ["--store", str(store.root), "--runs", str(tmp_path / "runs")]
+        command = ["images", one.address, "allow_private=true", *places]
+        assert run([*command, "--dry-run"]) == (0, "")
+        out = capsys.readouterr().out
+        assert "3 different pictures: 2 to fetch by their URL" in out
+        assert f"records0: {one.address}" in out
+        assert not server.hits
+        assert store.ls("images") == []
+        address, _, rest = out.partition(" ")
+        assert rest.startswith("would be made")
+        assert run(command) == (0, "")
+        assert store.open(address).manifest.name == "one"
+        capsys.readouterr()
+        assert run([*command, "--dry-run"]) == (0, "")
+        assert "is there already" in capsys.readouterr().out
+    code, line = run(["images", "nothing", *places, "--dry-run"])
+    assert code == 1
+    assert "'nothing'" in line
+
+
 def test_by_default_nothing_private_is_contacted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

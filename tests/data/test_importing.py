@@ -62,10 +62,16 @@ def test_ones_own_photos(capsys: pytest.CaptureFixture[str]) -> None:
         "\ufeffimage,caption\r\na.png,Etxe bat\r\nmore/b.png,Bi etxe\r\nx.png,Hiru\r\na.png,\r\n"
     )
     arguments = ["photos", "--captions", "captions.csv", "--language", "eu", "--licence", "CC0-1.0"]
+    assert run(["import", *arguments, "--dry-run"]) == (0, "")
+    planned = capsys.readouterr().out
+    assert "would be made, of:" in planned
+    assert "licence: CC0-1.0" in planned
+    assert not Path("store").exists() and not Path("runs").exists()
     assert run(["import", *arguments]) == (0, "")
     out = capsys.readouterr().out
     assert "5 rows: 2 records, 3 dropped" in out
     made = linked("photos")
+    assert planned.startswith(made.address)
     first, second = records(made)
     assert first.turns == (user(Image(0)), assistant("Etxe bat"))
     assert (first.language, first.source, first.licence) == ("eu", "photos", "CC0-1.0")

@@ -85,9 +85,15 @@ def test_time(tmp_path: Path) -> None:
     [
         ("dedup.py", ("--texts", "3000"), "planted questions found"),
         ("columns.py", ("--rows", "20000"), "mix, written: 20,000 rows"),
+        (
+            "translating.py",
+            ("--records", "200", "--latency", "0.05", "--concurrency", "16"),
+            "requests a second, by the step",
+        ),
+        ("records.py", ("--records", "300"), "a record, by the conversation"),
     ],
 )
-def test_data(tmp_path: Path, script: str, size: tuple[str, str], row: str) -> None:
+def test_data(tmp_path: Path, script: str, size: tuple[str, ...], row: str) -> None:
     out = tmp_path / "out.json"
     command = [sys.executable, str(SCRIPTS / script), *size, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -65,6 +65,34 @@ def spoiled(payload: Payload) -> str:
     return draw.choice(wrongs) if draw.random() < 0.66 else good
 
 
+class Stopped(Exception):
+    """The end of a run, at a moment of its own choosing."""
+
+
+def test_a_finished_shard_lost_before_others_is_made_again_and_they_are_not(tmp_path: Path) -> None:
+    """A kill while the payload is put together takes files away where there are no links."""
+    done = 0
+
+    def stop(count: int, told: object) -> None:
+        nonlocal done
+        done += count
+        if done == len(TALKS):
+            raise Stopped
+
+    with Scripted(answer) as server:
+        settings = settings_for(server)
+        whole = make(tmp_path / "a", settings, TALKS, shard_records=7)
+        with pytest.raises(Stopped):
+            make(tmp_path / "b", settings, TALKS, shard_records=7, on_records=stop)
+        (work,) = (tmp_path / "b/store/.partial").glob("translate-*/.work")
+        notes = sorted(path.name for path in work.glob("part-*.json"))
+        assert len(notes) > 2
+        (work / "records/part-00000.parquet").unlink()
+        made = make(tmp_path / "b", settings, TALKS, shard_records=7)
+    assert made.manifest.payload == whole.manifest.payload
+    assert made.stats["read"] == len(TALKS)
+
+
 def test_with_content_faults_every_lost_row_is_in_the_ledger(tmp_path: Path) -> None:
     talks = [
         record(

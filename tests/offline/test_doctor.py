@@ -28,12 +28,14 @@ RECIPE = {
     "model": {"vision": "world/encoder", "llm": LLM},
     "study": {"axes": {"model.llm": [LLM, "HiTZ/Latxa", "world/pivot"]}},
     "translate": {
-        "captions": {"backend": "seq2seq", "model": "HiTZ/mt-hitz-en-eu"},
-        "chat": {"backend": "endpoint", "model": "HiTZ/Latxa-70B", "launch": "A=1 vllm serve x"},
-        "judge": {"backend": "endpoint", "model": "gpt", "url": "http://127.0.0.1:9/v1"},
-        "words": {"backend": "memory", "path": "words.tsv"},
+        "captions": {"backend": {"kind": "seq2seq", "model": "HiTZ/mt-hitz-en-eu"}},
+        "chat": {
+            "backend": {"kind": "endpoint", "model": "HiTZ/Latxa-70B", "launch": "A=1 vllm serve x"}
+        },
+        "judge": {"backend": {"kind": "endpoint", "model": "gpt", "url": "http://127.0.0.1:9/v1"}},
+        "words": {"backend": {"kind": "memory", "path": "words.tsv"}},
     },
-    "align": {"data": ["cc3m", "HuggingFaceM4/FineVision"]},
+    "align": {"data": ["somebodys", "HuggingFaceM4/FineVision", "cc3m@eu"]},
 }
 
 
@@ -52,11 +54,12 @@ def test_needs_of_a_recipe() -> None:
         ("model", "HiTZ/mt-hitz-en-eu"),
         ("model", "HiTZ/Latxa-70B"),
         ("dataset", "HuggingFaceM4/FineVision"),
+        ("dataset", "HiTZ/ConceptualCaptions_eu"),
     ]
-    assert needs.sets == (("align.data", "cc3m"),)
+    assert needs.sets == (("align.data", "somebodys"),)
     assert set(needs.extras) == {"translate", "data"}
-    assert needs.programs == (("translate.chat.launch", "vllm"),)
-    assert needs.servers == (("translate.judge.url", "http://127.0.0.1:9/v1"),)
+    assert needs.programs == (("translate.chat.backend.launch", "vllm"),)
+    assert needs.servers == (("translate.judge.backend.url", "http://127.0.0.1:9/v1"),)
 
 
 def test_a_folder_and_the_world_need_nothing(tmp_path: Path) -> None:
@@ -130,10 +133,10 @@ def checks(recipe: dict[str, Any], store: Store) -> dict[str, Check]:
 
 def test_programs_sets_and_packages(tmp_path: Path) -> None:
     chain = build_chain(tmp_path / "store", rows=2)
-    recipe = RECIPE | {"align": {"data": ["cc3m", chain.basque.address]}}
+    recipe = RECIPE | {"align": {"data": ["somebodys", chain.basque.address]}}
     found = checks(recipe, chain.store)
-    assert "vllm" in found["program vllm (translate.chat.launch)"].what
-    assert found["data cc3m (align.data)"].remedy.startswith("`ikusi import`")
+    assert "vllm" in found["program vllm (translate.chat.backend.launch)"].what
+    assert found["data somebodys (align.data)"].remedy.startswith("`ikusi import`")
     assert found[f"data {chain.basque.address} (align.data)"] == Check(
         f"data {chain.basque.address} (align.data)", "2 records"
     )

@@ -46,27 +46,43 @@ def plain(data: Any, where: str = "config") -> Any:
     Raises:
         ConfigError: something in it has no stable JSON form; names the key.
     """
+    return _plain(data, where)
+
+
+_At = str | tuple["_At", str | int]
+"""Where something is: a name, or a place and a key in it; put into words only to complain."""
+
+
+def _told(at: _At) -> str:
+    if isinstance(at, str):
+        return at
+    key = f"[{at[1]}]" if isinstance(at[1], int) else f".{at[1]}"
+    return _told(at[0]) + key
+
+
+def _plain(data: Any, at: _At) -> Any:
     if data is None or isinstance(data, bool):
         return data
     if isinstance(data, str):
         text = str.__str__(data)
         if not text.isascii() and _SURROGATE.search(text):
-            raise ConfigError(f"{where}: {text!r} is not valid Unicode (a lone surrogate).")
+            raise ConfigError(f"{_told(at)}: {text!r} is not valid Unicode (a lone surrogate).")
         return text
     if isinstance(data, int):
         return int(data)
     if isinstance(data, float):
         if not math.isfinite(data):
-            raise ConfigError(f"{where}: {float(data)} has no place here. Use a finite number.")
+            raise ConfigError(f"{_told(at)}: {float(data)} has no place here. Use a finite number.")
         return float(data)
+    if isinstance(data, list | tuple):
+        return [_plain(value, (at, number)) for number, value in enumerate(data)]
     if isinstance(data, Mapping):
         for key in data:
             if not isinstance(key, str):
-                raise ConfigError(f"{where}: the key {key!r} is no string. Write it as one.")
-        return {plain(k, where): plain(v, f"{where}.{k}") for k, v in data.items()}
-    if isinstance(data, list | tuple):
-        return [plain(value, f"{where}[{i}]") for i, value in enumerate(data)]
-    raise ConfigError(f"{where}: a {type(data).__name__} is no plain data. Give text or a number.")
+                raise ConfigError(f"{_told(at)}: the key {key!r} is no string. Write it as one.")
+        return {_plain(k, at): _plain(v, (at, k)) for k, v in data.items()}
+    kind = type(data).__name__
+    raise ConfigError(f"{_told(at)}: a {kind} is no plain data. Give text or a number.")
 
 
 def hash_data(data: Any) -> str:

@@ -48,7 +48,7 @@ class Turn:
     @property
     def text(self) -> str:
         """The turn's text, images left out."""
-        return "".join(part.text for part in self.parts if isinstance(part, Text))
+        return "".join([part.text for part in self.parts if isinstance(part, Text)])
 
 
 @dataclass(frozen=True, slots=True)

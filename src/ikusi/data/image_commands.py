@@ -8,6 +8,7 @@ Place: command line -> [this] -> images step.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ikusi.core.files import show_bytes
 from ikusi.core.store import Spec, Store, work_folder
 from ikusi.data.dataset import Dataset, open_dataset
 from ikusi.data.image_manifest import MANIFEST_FILE
+from ikusi.data.image_plan import make_plan
 from ikusi.data.image_settings import ImageSettings
 from ikusi.data.image_step import IMAGES, write_images
 from ikusi.data.netguard import Lookup
@@ -28,6 +30,7 @@ from ikusi.data.netguard import Lookup
 VERSION = 1
 _NAME_LENGTH = 60
 _SHOWN_REASONS = 8
+_PREVIEW_ROWS = 64 << 10
 
 
 def run_images(
@@ -37,6 +40,7 @@ def run_images(
     earlier: str | None,
     store: Path,
     runs: Path,
+    dry_run: bool = False,
 ) -> None:
     """Make the artifact of the images of some imports, link to it, and print what came of it.
 
@@ -46,19 +50,22 @@ def run_images(
         earlier: an images artifact whose pictures are taken over.
         store: where artifacts are.
         runs: where the link `data/<name>` (by default `<imports>-images`) is made.
+        dry_run: only say what would be read and made.
 
     Raises:
         IkusiError: something can be mended.
     """
     opened = Store(store)
     sources, settings = _split(names)
-    artifact = make_images(
-        opened,
-        [open_dataset(source, opened) for source in sources],
-        ImageSettings.parse(settings, "images"),
-        name=name,
-        earlier=opened.resolve(earlier) if earlier else None,
-    )
+    datasets = [open_dataset(source, opened) for source in sources]
+    parsed = ImageSettings.parse(settings, "images")
+    before = opened.resolve(earlier) if earlier else None
+    if dry_run:
+        spec = images_spec(datasets, parsed, name=name, earlier=before)
+        for line in preview(opened, spec, datasets):
+            typer.echo(line)
+        return
+    artifact = make_images(opened, datasets, parsed, name=name, earlier=before)
     link = runs / "data" / (name or f"{artifact.manifest.name}-images")
     opened.link(link, artifact)
     for line in describe(artifact):
@@ -88,19 +95,8 @@ def make_images(
     Raises:
         IkusiError: something can be mended; what was fetched so far is kept.
     """
-    if earlier is not None and not (earlier.path / MANIFEST_FILE).is_file():
-        raise DataError(f"{earlier.address}: holds no images. Give what `ikusi images` made.")
-    # By content, so that the same sets in another order are the same artifact.
-    ordered = sorted(
-        {hash_data([_content(dataset)]): dataset for dataset in datasets}.items(),
-    )
-    chosen = [dataset for _, dataset in ordered]
-    config: dict[str, Any] = {"settings": to_plain(settings)}
-    del config["settings"]["network"]  # decides how long it takes
-    inputs: dict[str, str] = {"earlier": earlier.address} if earlier else {}
-    for number, dataset in enumerate(chosen):
-        inputs |= dataset.inputs(f"records{number}")
-        config |= dataset.config(f"records{number}")
+    spec = images_spec(datasets, settings, name=name, earlier=earlier)
+    chosen = _ordered(datasets)
     folders = [d.artifact.path / IMAGES for d in chosen if d.artifact is not None]
 
     def write(out: Path) -> Mapping[str, Any]:
@@ -114,8 +110,61 @@ def make_images(
             lookup=lookup,
         )
 
+    return store.build(spec, write)
+
+
+def images_spec(
+    datasets: Sequence[Dataset],
+    settings: ImageSettings,
+    *,
+    name: str | None = None,
+    earlier: Artifact | None = None,
+) -> Spec:
+    """Return what `make_images` makes.
+
+    Raises:
+        DataError: `earlier` holds no images.
+    """
+    if earlier is not None and not (earlier.path / MANIFEST_FILE).is_file():
+        raise DataError(f"{earlier.address}: holds no images. Give what `ikusi images` made.")
+    config: dict[str, Any] = {"settings": to_plain(settings)}
+    del config["settings"]["network"]  # decides how long it takes
+    inputs: dict[str, str] = {"earlier": earlier.address} if earlier else {}
+    for number, dataset in enumerate(_ordered(datasets)):
+        inputs |= dataset.inputs(f"records{number}")
+        config |= dataset.config(f"records{number}")
     made_of = name or _joined(dataset.name for dataset in datasets)
-    return store.build(Spec("images", made_of, VERSION, config, inputs), write)
+    return Spec("images", made_of, VERSION, config, inputs)
+
+
+def _ordered(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """Return the data sets by content: in another order they are the same artifact."""
+    found = {hash_data([_content(dataset)]): dataset for dataset in datasets}
+    return [dataset for _, dataset in sorted(found.items())]
+
+
+def preview(store: Store, spec: Spec, datasets: Sequence[Dataset]) -> list[str]:
+    """Return lines that say what would be read, fetched and made.
+
+    Raises:
+        DataError: records are damaged.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plan = make_plan([dataset.path for dataset in _ordered(datasets)], Path(folder) / "plan")
+        urls = sum(
+            wanted.url is not None
+            for start in range(0, len(plan), _PREVIEW_ROWS)
+            for wanted in plan.slice(start, min(start + _PREVIEW_ROWS, len(plan)))
+        )
+        pictures = len(plan)
+    state = "is there already" if store.find(spec.address) else "would be made"
+    return [
+        f"{spec.address} {state}, of:",
+        *(f"  {role}: {address}" for role, address in spec.inputs.items()),
+        *(f"  {one.name}: {one.path}" for one in datasets if one.artifact is None),
+        f"{pictures:,} different pictures: {urls:,} to fetch by their URL, unless an input has "
+        f"them; {pictures - urls:,} in the inputs",
+    ]
 
 
 def describe(artifact: Artifact) -> list[str]:

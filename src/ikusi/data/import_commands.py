@@ -11,12 +11,19 @@ import typer
 
 from ikusi.core.store import Store
 from ikusi.data.import_plan import Request, resolve
+from ikusi.data.importing import Import
 
 log = logging.getLogger(__name__)
 
 
-def run_import(request: Request, store: Path, runs: Path) -> None:
+def run_import(request: Request, store: Path, runs: Path, *, dry_run: bool = False) -> None:
     """Import what `request` means, link it, and print what came of its rows.
+
+    Args:
+        request: what the command line says.
+        store: where it is made.
+        runs: where the link `data/<name>` is made.
+        dry_run: only say what would be read and made.
 
     Raises:
         IkusiError: it cannot be imported.
@@ -25,6 +32,11 @@ def run_import(request: Request, store: Path, runs: Path) -> None:
     opened = Store(store)
     spec, write = wanted.plan()
     known = opened.find(spec.address) is not None
+    if dry_run:
+        typer.echo(f"{spec.address} {'is there already' if known else 'would be made'}, of:")
+        for line in preview(wanted):
+            typer.echo(f"  {line}")
+        return
     artifact = opened.build(spec, write)
     link = runs / "data" / spec.name
     opened.link(link, artifact)
@@ -34,6 +46,27 @@ def run_import(request: Request, store: Path, runs: Path) -> None:
     if not artifact.stats["kept"]:
         log.warning("%s: no row became a record; the reasons are above", spec.name)
     typer.echo(f"Linked as {link}. Look at it: ikusi show {link}")
+
+
+def preview(wanted: Import) -> list[str]:
+    """Return what would be read, in lines for people."""
+    source, where = wanted.source, wanted.where
+    if "hub" in where:
+        subset = f", {where['subset']}" if where["subset"] else ""
+        read = f"the hub's {where['hub']}{subset} at {where['revision'][:12]}"
+    else:
+        read = f"{len(where['files'])} files"
+    splits = ", ".join(filter(None, wanted.table.splits()))
+    lines = [f"{read}, as {source.name}{f', splits: {splits}' if splits else ''}"]
+    lines.append(f"language: {wanted.language or source.language or 'as each row says'}")
+    if wanted.limit is not None:
+        lines.append(f"rows of each split at most: {wanted.limit}")
+    if wanted.pictures is not None:
+        lines.append(f"pictures from {wanted.pictures}")
+    if unread := wanted.table.unread_columns():
+        lines.append(f"columns that are not read: {', '.join(unread[:12])}")
+    lines.append(f"licence: {wanted.licence or source.licence or 'not known'}")
+    return lines
 
 
 def explain(stats: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,7 @@ from ikusi.offline.needs import (
 )
 from ikusi.study.plan import Plan, plan_study
 from ikusi.study.recipe import read_recipe
+from ikusi.study.source_data import source_steps
 
 _TRAINING_BYTES = 16  # a parameter: weight, gradient and Adam's two moments, 4 bytes each
 _LOOKED_AT = 500  # records of a set, to see whether their pictures were brought
@@ -67,7 +68,11 @@ def doctor(
     resolved, data = read_recipe(recipe, overrides)
     store = Store(store_path)
     needs = needs_of(to_plain(resolved))
-    plan = plan_study(data, recipe)
+    if resolved.sets_named:  # what is trained is planned when the data are there
+        source_steps(resolved, recipe)
+        plan = Plan(resolved)
+    else:
+        plan = plan_study(data, recipe)
     command = shlex.join(["ikusi", "fetch", recipe, *overrides, "--to", "DIR"])
     checks = [*examine(needs, plan, store, command, offline=offline, workers=workers)]
     for check in checks:
@@ -262,6 +267,8 @@ def _time(plan: Plan, store: Store, workers: int | None, foreign: bool) -> Check
     from ikusi.study.estimate import estimate
     from ikusi.study.run import default_workers
 
+    if plan.recipe.sets_named:
+        return Check("time", "not known before the data are there")
     expected = estimate(plan, store, workers or default_workers())
     left = len(expected.seconds)
     what = f"{len(plan.steps)} steps, {left} to do"

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ikusi.core.artifact import is_address
-from ikusi.core.errors import StoreError
+from ikusi.core.errors import ConfigError, StoreError
 from ikusi.core.hub import Kind
 from ikusi.core.store import Store
+from ikusi.data.sources.registry import find_source
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS = (".safetensors", ".bin")
@@ -68,21 +69,21 @@ def needs_of(recipe: Mapping[str, Any]) -> Needs:
         for name in (model.get(part), *axes.get(f"model.{part}", ())):
             need(name, "model", f"model.{part}")
     for key, block in _mappings(recipe, ""):
-        if "backend" in block:
-            launch = block.get("launch")
-            if block["backend"] == "seq2seq" or launch:
-                need(block.get("model"), "model", f"{key}.model")
-            if block["backend"] == "seq2seq":
-                extras["translate"] = None
-            if isinstance(launch, str) and (program := _program(launch)):
-                programs.setdefault(program, f"{key}.launch")
-            elif isinstance(url := block.get("url"), str):
-                servers.setdefault(url, f"{key}.url")
-        need(block.get("hub"), "dataset", f"{key}.hub")
-        for name in block.get("data") or () if isinstance(block.get("data"), list) else ():
-            if isinstance(name, str):
-                need(name, "dataset", f"{key}.data")
-                sets.setdefault(name, f"{key}.data")
+        launch = block.get("launch")
+        if block.get("kind") == "seq2seq" or launch:
+            need(block.get("model"), "model", f"{key}.model")
+        if block.get("kind") == "seq2seq":
+            extras["translate"] = None
+        if isinstance(launch, str) and (program := _program(launch)):
+            programs.setdefault(program, f"{key}.launch")
+        elif block.get("kind") == "endpoint" and isinstance(url := block.get("url"), str):
+            servers.setdefault(url, f"{key}.url")
+    for key, name in _set_names(recipe):
+        hub = _hub_of(name, recipe)
+        if hub:
+            need(hub, "dataset", key)
+        elif hub is None:
+            sets.setdefault(name, key)
     if sets or any(need.kind == "dataset" for need in repositories.values()):
         extras["data"] = None
     hub_names = {need.name for need in repositories.values()}
@@ -103,6 +104,31 @@ def is_hub_name(name: str) -> bool:
         and not is_address(name)
         and not Path(name).expanduser().exists()
     )
+
+
+def _set_names(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the name of every set that the recipe names."""
+    for stage in ("align", "instruct"):
+        for name in (recipe.get(stage) or {}).get("data") or ():
+            yield f"{stage}.data", str(name)
+    for name in recipe.get("benchmarks") or ():
+        yield "benchmarks", str(name)
+
+
+def _hub_of(name: str, recipe: Mapping[str, Any]) -> str | None:
+    """Return the id of a set on the hub, nothing where it is on this machine or made from another.
+
+    None: it is not known where it would come from.
+    """
+    given = (recipe.get("sets") or {}).get(name) or {}
+    if given.get("files"):
+        return ""
+    try:
+        return find_source(given.get("source") or name)[0].hub or None
+    except ConfigError:
+        base, _, language = name.partition("@")
+        is_made = language == recipe.get("target") and _hub_of(base, recipe) is not None
+        return "" if language and is_made else None
 
 
 def _mappings(data: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

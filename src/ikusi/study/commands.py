@@ -61,6 +61,17 @@ def run_study(
         only: addresses; make these and what they are made from, and no report.
     """
     log.setup()
+    found, data = read_recipe(recipe, overrides)
+    if found.sets_named:
+        from ikusi.study.source_run import run_on_sets
+
+        if verb == "study" or found.study.axes:
+            raise ConfigError(
+                f"{recipe}: a study compares results, and models of published sets have none yet. "
+                f"Make one model with `ikusi run {recipe}`."
+            )
+        run_on_sets(found, data, recipe, Store(store_path), runs, workers, dry_run=dry_run)
+        return
     plan = plan_of(verb, recipe, overrides)
     if only:
         plan = _part(plan, only)

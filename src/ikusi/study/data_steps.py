@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ikusi.core.log import track
 from ikusi.core.records import read_batches, read_records, write_records
 from ikusi.core.types import Record
+from ikusi.data.dataset import records_of
 from ikusi.data.images import ImageWriter
 from ikusi.study.parts import IMAGES, MODEL, RECORDS, SHAS, Inputs, vocabulary_of, voices
 from ikusi.world.items import make_items
@@ -90,19 +92,28 @@ def _counted(records: Iterator[Record], advance: Callable[[float], None]) -> Ite
 
 def mix_records(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:
     """Mix record sets into one ordered training set."""
-    from ikusi.data.dataset import records_of
     from ikusi.data.mix import MixtureSettings, mix
 
-    pools: dict[str, dict[str, Callable[..., Any]]] = {}
+    pools: dict[str, dict[str, list[Path]]] = {}
     for role, artifact in inputs.items():
-        part, _, language = role.partition("@")
-        pools.setdefault(part, {})[language] = partial(read_batches, records_of(artifact.path))
+        part, _, rest = role.partition("@")
+        language = rest.partition("/")[0]  # behind it the set's name, where there are several
+        pools.setdefault(part, {}).setdefault(language, []).append(records_of(artifact.path))
     settings = MixtureSettings.parse(config["mixture"], "mixture")
     pivot, target = config["pivot"], config["target"]
     scratch = out / ".mixing.arrow"
-    records, report = mix(pools, settings, pivot, target, config["seed"], scratch)
+    readers = {
+        part: {language: partial(_read_all, paths) for language, paths in pool.items()}
+        for part, pool in pools.items()
+    }
+    records, report = mix(readers, settings, pivot, target, config["seed"], scratch)
     write_records(out / RECORDS, records)
     return asdict(report)
+
+
+def _read_all(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield the batches of several sets' records, one set after the other."""
+    return chain.from_iterable(read_batches(path, columns) for path in paths)
 
 
 def train_tokenizer(config: Mapping[str, Any], inputs: Inputs, out: Path) -> Mapping[str, Any]:

@@ -103,7 +103,7 @@ def _simulate(plan: Plan, seconds: Mapping[str, float], workers: int) -> tuple[f
         cells = set()  # one is there, so none will be the first
     first: float | None = None
     waiting = dict(seconds)
-    done: Set[str] = plan.steps.keys() - seconds.keys()
+    done: Set[str] = (plan.steps.keys() - seconds.keys()) | plan.given
     running: list[tuple[float, str]] = []
     now = START_SECONDS if seconds else 0.0
     while waiting or running:

@@ -20,6 +20,7 @@ from ikusi.evaluate.results import Control
 from ikusi.study.recipe import OWN_COLUMN, Recipe, resolve
 from ikusi.study.steps import STEPS
 from ikusi.study.world_data import (
+    StageData,
     add_backbone,
     add_items,
     add_stage_data,
@@ -56,6 +57,8 @@ class Plan:
     recipe: Recipe
     steps: dict[str, Spec] = field(default_factory=dict)
     cells: list[CellPlan] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
+    """Addresses of artifacts that no step makes: they are there before the first one begins."""
 
     def add(
         self,
@@ -76,7 +79,7 @@ class Plan:
         todo = list(addresses)
         while todo:
             address = todo.pop()
-            if address not in found:
+            if address not in found and address not in self.given:
                 found.add(address)
                 todo.extend(self.steps[address].inputs.values())
         return found
@@ -129,6 +132,38 @@ def plan_study(data: Mapping[str, Any], where: str) -> Plan:
     return plan
 
 
+def plan_model(
+    data: Mapping[str, Any], where: str, sets: Mapping[str, StageData]
+) -> tuple[Plan, str]:
+    """Return the plan of one model from sets that are there, and the address of its checkpoint.
+
+    Args:
+        data: the recipe as plain data; it names sets.
+        where: its name, for messages.
+        sets: stage -> what it is trained on.
+    """
+    recipe = resolve(data, where)
+    plan = Plan(recipe)
+    for of in sets.values():
+        plan.given |= {*of.records.values(), *of.pictures.values()}
+    inputs = _add_parts(plan, recipe, where)
+    align = _add_stage(plan, recipe, "align", inputs, None, where, sets["align"])
+    inputs = {"model": align} | {r: a for r, a in inputs.items() if r == "vision"}
+    return plan, _add_stage(plan, recipe, "instruct", inputs, None, where, sets["instruct"])
+
+
+def _add_parts(plan: Plan, recipe: Recipe, where: str) -> dict[str, str]:
+    """Add the parts of the model that are trained on the embedded world; role -> address."""
+    inputs: dict[str, str] = {}
+    if recipe.model.llm.startswith("world/"):
+        name = recipe.model.llm.removeprefix("world/").rstrip("/")
+        inputs["llm"] = add_backbone(plan, recipe, name, where)
+    if recipe.model.vision.startswith("world/") and recipe.encoder is not None:
+        config = {**to_plain(recipe.encoder), "world": world_config(recipe), "seed": 0}
+        inputs["vision"] = plan.add("encoder", "world", config, {})
+    return inputs
+
+
 def _add_cell(
     plan: Plan, recipe: Recipe, control: Control | None, where: str, others: Mapping[str, Any]
 ) -> None:
@@ -136,13 +171,7 @@ def _add_cell(
     seed = recipe.seed
     backbone = recipe.model.llm.removeprefix("world/").rstrip("/")
     own_llm = recipe.model.llm.startswith("world/")
-    inputs: dict[str, str] = {}
-    if own_llm:
-        inputs["llm"] = add_backbone(plan, recipe, backbone, where)
-    if recipe.model.vision.startswith("world/"):
-        inputs["vision"] = plan.add(
-            "encoder", "world", {**to_plain(recipe.encoder), "world": world, "seed": 0}, {}
-        )
+    inputs = _add_parts(plan, recipe, where)
     vision = {"vision": inputs["vision"]} if "vision" in inputs else {}
     align = _add_stage(plan, recipe, "align", inputs, None, where)
     model = _add_stage(plan, recipe, "instruct", {"model": align, **vision}, control, where)
@@ -173,6 +202,7 @@ def _add_stage(
     inputs: Mapping[str, str],
     control: Control | None,
     where: str,
+    data: StageData | None = None,
 ) -> str:
     settings = recipe.align if stage == "align" else recipe.instruct
     mixture, train = settings.mixture, settings.train
@@ -182,7 +212,7 @@ def _add_stage(
             batches = -(-mixture.budget.samples // train.per_device_train_batch_size)
             steps = round(batches * train.num_train_epochs / train.gradient_accumulation_steps)
             train = train.model_copy(update={"max_steps": steps})
-    data = add_stage_data(plan, recipe, stage, mixture, where)
+    data = data or add_stage_data(plan, recipe, stage, mixture, where)
     mixed = plan.add(
         "mix",
         stage,

@@ -23,10 +23,14 @@ from ikusi.core.config import (
     set_dotted,
 )
 from ikusi.core.errors import ConfigError, suggest
+from ikusi.data.filters.settings import FilterSettings
+from ikusi.data.image_settings import ImageSettings
 from ikusi.data.mix import MixtureSettings
+from ikusi.data.translate.settings import TranslateSettings
 from ikusi.evaluate.verdicts import VerdictRules
 from ikusi.languages.pack import find_pack, load_pack
 from ikusi.languages.parts import KINDS
+from ikusi.study.source_settings import SetSettings, TextKind
 from ikusi.train.settings import TrainSettings
 from ikusi.world.items import SPLITS
 from ikusi.world.scene import GRID
@@ -142,6 +146,10 @@ class ModelSettings(Settings):
 class StageSettings(Settings):
     """One training stage."""
 
+    data: tuple[str, ...] = ()
+    """Sets that it is trained on, such as `cc3m` and `cc3m@eu`: after the `@` stands the language,
+    in which a set is imported if it is published so, and else translated from the pivot's. Left
+    out: the embedded world's own."""
     mixture: MixtureSettings
     """What it is trained on."""
     train: TrainSettings
@@ -250,10 +258,21 @@ class Recipe(Settings):
     """The embedded world."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     """Of the world's backbones."""
-    encoder: EncoderSettings
-    """The world's vision tower."""
-    backbones: dict[str, BackboneSettings]
+    encoder: EncoderSettings | None = None
+    """The world's vision tower; left out where `model.vision` is no part of the world."""
+    backbones: dict[str, BackboneSettings] = Field(default_factory=dict)
     """The world's language models, by name."""
+    sets: dict[str, SetSettings] = Field(default_factory=dict)
+    """Where sets of `align.data` and `instruct.data` come from, by name, if not from the hub."""
+    benchmarks: tuple[str, ...] = ()
+    """Sets that no training record may meet: those that do are dropped, and listed."""
+    images: ImageSettings = ImageSettings()
+    """How pictures are fetched and judged."""
+    filter: FilterSettings = FilterSettings()
+    """What is good enough to learn from."""
+    translate: dict[TextKind, TranslateSettings] = Field(default_factory=dict)
+    """Who translates sets that are not published in the target language. `to` and `source` are the
+    target and the pivot where they are left out."""
     model: ModelSettings
     """What is put together."""
     align: StageSettings
@@ -264,6 +283,11 @@ class Recipe(Settings):
     """How models are evaluated."""
     study: StudySettings = StudySettings()
     """A grid of runs; empty for a single one."""
+
+    @property
+    def sets_named(self) -> tuple[str, ...]:
+        """The sets that the stages name, each once; empty: it is about the embedded world."""
+        return tuple(dict.fromkeys((*self.align.data, *self.instruct.data)))
 
 
 def names() -> tuple[str, ...]:
@@ -299,6 +323,10 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
     filled = fill(dict(data), marks)
     if isinstance(data.get("title"), str):  # it is read by people: names instead of codes
         filled["title"] = fill(data["title"], {k: language_name(c) for k, c in marks.items()})
+    for block in (filled.get("translate") or {}).values():
+        if isinstance(block, dict):
+            block.setdefault("to", filled.get("target"))
+            block.setdefault("source", filled.get("pivot"))
     recipe = Recipe.parse(filled, where)
     if recipe.target == recipe.pivot:
         raise ConfigError(f"{where}: target and pivot are both {recipe.target!r}. Change one.")
@@ -307,6 +335,13 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
         raise ConfigError(
             f"{where}: model.scale: the world's tower has {GRID}x{GRID} patches, which cannot be "
             f"stacked {scale} by {scale}. Set model.scale={GRID}."
+        )
+    if recipe.encoder is None and model.vision.startswith("world/"):
+        raise ConfigError(f"{where}: encoder is missing: how the world's vision tower is trained.")
+    if bool(recipe.align.data) != bool(recipe.instruct.data):
+        raise ConfigError(
+            f"{where}: align.data and instruct.data: one of them names sets and the other none. "
+            "Name the sets of both stages, or of neither."
         )
     if recipe.study.rules.split not in recipe.evaluate.splits:
         split, splits = recipe.study.rules.split, recipe.evaluate.splits

@@ -56,7 +56,7 @@ def run_plan(
     Raises:
         IkusiError: a step failed; the others that were running are finished first.
     """
-    done: set[str] = set()
+    done = set(plan.given)
     results = {address for cell in plan.cells for address in (cell.results, cell.before)}
     for address, spec in plan.steps.items():
         artifact = store.find(address)

@@ -79,7 +79,7 @@ class Summariser:
             expected_cells=len(self.plan.cells),
             rules=recipe.study.rules,
             language_names={c: language_name(c) for c in (recipe.target, recipe.pivot)},
-            recipe=dump_yaml(to_plain(recipe)),
+            recipe=dump_yaml(_what_counts(recipe)),
             costs=self._costs(),
             peak_memory_bytes=self._peak_bytes(),
             samples=list(self._samples([cells[id(cell)] for cell in there])),
@@ -325,3 +325,9 @@ def _target_token_share(stage: Artifact | None, target: str) -> float | None:
     counts = stage.stats.get("by_language", {}) if stage is not None else {}
     tokens = {language: of["supervised_tokens"] for language, of in counts.items()}
     return tokens.get(target, 0) / sum(tokens.values()) if tokens else None
+
+
+def _what_counts(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as plain data, without what says how sets are made if it names none."""
+    unused = () if recipe.sets_named else ("sets", "benchmarks", "images", "filter", "translate")
+    return {key: value for key, value in to_plain(recipe).items() if key not in unused}

@@ -51,6 +51,11 @@ def test_components_are_named_by_their_first(count: int, data: st.DataObject) ->
     assert components(count, one, other).tolist() == expected
 
 
+def test_two_ways_that_meet_late_are_one_component() -> None:
+    links = np.array([(0, 5), (1, 3), (2, 4), (2, 5), (3, 4)])
+    assert not components(6, links[:, 0], links[:, 1]).any()
+
+
 def test_a_long_chain_takes_few_rounds() -> None:
     count = 200_000
     labels = components(count, np.arange(count - 1), np.arange(1, count))

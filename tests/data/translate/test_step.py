@@ -25,7 +25,8 @@ from ikusi.data.images import ImageWriter
 from ikusi.data.steps import read_drops
 from ikusi.data.translate.quality import Scorer, chrf, judge_thresholds, read_pairs
 from ikusi.data.translate.settings import TranslateSettings
-from ikusi.data.translate.step import build, join_licences, translate_spec
+from ikusi.data.translate.step import build, translate_spec
+from ikusi.data.translate.way import join_licences
 
 TALKS = [
     record(

@@ -52,12 +52,10 @@ def components(count: int, one: Places, other: Places) -> Places:
     """
     labels = np.arange(count)
     while len(one):
-        low = np.minimum(labels[one], labels[other])
-        before = labels.copy()
-        # The roots take over, too, or a long chain would need as many rounds as it has links.
-        for ends in (one, other):
-            np.minimum.at(labels, before[ends], low)
-            np.minimum.at(labels, ends, low)
+        # Only the first of each component is moved, and what it leads goes with it: a link whose
+        # ends are in one component then stays so, and can be left out.
+        heads, others = labels[one], labels[other]
+        np.minimum.at(labels, np.maximum(heads, others), np.minimum(heads, others))
         while not np.array_equal(labels, labels[labels]):
             labels = labels[labels]
         apart = labels[one] != labels[other]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ import typer
 from ikusi.core import log
 from ikusi.core.config import merge, parse_override, read_yaml, set_dotted
 from ikusi.core.errors import ConfigError
-from ikusi.core.store import Store
+from ikusi.core.store import Spec, Store
 from ikusi.core.types import Record, assistant
 from ikusi.data.dataset import Dataset, open_dataset
+from ikusi.data.translate.parts import Part, answer_part
 from ikusi.data.translate.settings import TranslateSettings
+from ikusi.data.translate.step import build, translate_spec
+from ikusi.data.translate.voices import choose_units
 
 THRESHOLDS = tuple(range(10, 85, 5))
 """chrF++ that `--calibrate` shows."""
@@ -67,52 +71,142 @@ def _check_backends(data: dict[str, Any]) -> None:
             parse_backend(data[key], key)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line says."""
+
+    name: str | None
+    """Of the records."""
+    overrides: Sequence[str]
+    to: str | None
+    backend: str | None
+    settings_file: Path | None
+    images: Sequence[str]
+    output: str | None
+    limit: int | None
+
+    def split(self) -> tuple[str | None, TranslateSettings]:
+        """Return the name of the records, if there is one, and the settings.
+
+        Raises:
+            ConfigError: a setting is wrong.
+        """
+        name, overrides = self.name, list(self.overrides)
+        if name is not None and "=" in name and not Path(name).exists():  # nothing is named
+            overrides.insert(0, name)
+            name = None
+        return name, read_settings(self.settings_file, self.to, self.backend, overrides)
+
+
 def translate(
-    name: str | None,
-    overrides: Sequence[str],
+    asked: Asked,
     *,
-    to: str | None,
-    backend: str | None,
-    settings_file: Path | None,
-    images: Sequence[str],
-    output: str | None,
-    limit: int | None,
     dry_run: bool,
     calibrate: Path | None,
+    part: str | None,
     store: Path,
     runs: Path,
 ) -> None:
     """Translate records, or show what thresholds do; see `ikusi translate --help`."""
     log.setup()
-    if name is not None and "=" in name and not Path(name).exists():  # an override: nothing named
-        overrides, name = [name, *overrides], None
-    settings = read_settings(settings_file, to, backend, overrides)
     opened = Store(store)
     if calibrate is not None:
-        _show_calibration(settings, calibrate, opened)
+        _show_calibration(asked.split()[1], calibrate, opened)
         return
+    plan = plan_translation(asked, opened)
+    if dry_run:
+        _show_plan(plan, is_there=opened.find(plan.spec.address) is not None)
+    elif part is not None:
+        _answer(plan, Part.parse(part), opened)
+    else:
+        with log.track(f"translate into {plan.settings.to}", plan.total) as advance:
+            artifact = build(
+                opened,
+                plan.spec,
+                plan.settings,
+                plan.dataset,
+                images=plan.pictures,
+                limit=plan.limit,
+                on_records=advance,
+            )
+        link = runs / "data" / plan.spec.name
+        opened.link(link, artifact)
+        _tell(artifact.stats, link)
+
+
+def runs_models(asked: Asked, store: Path, *, calibrates: bool) -> bool:
+    """Return whether a model is loaded by the process that translates, or a server launched.
+
+    Raises:
+        IkusiError: what is asked cannot be done: better known before a job waits for its turn.
+    """
+    plan = None if calibrates else plan_translation(asked, Store(store))
+    settings = plan.settings if plan else asked.split()[1]
+    quality = settings.quality.back_translation
+    chosen = [settings.backend, settings.fallback, settings.via_backend]
+    chosen += [quality.backend] if quality else []
+    return any(
+        one is not None and bool(one.kind == "seq2seq" or getattr(one, "launch", None))
+        for one in chosen
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be translated, and how."""
+
+    spec: Spec
+    settings: TranslateSettings
+    dataset: Dataset
+    pictures: Sequence[Dataset]
+    limit: int | None
+
+    @property
+    def total(self) -> int:
+        """How many records are read."""
+        count = self.dataset.count()
+        return count if self.limit is None else min(self.limit, count)
+
+
+def plan_translation(asked: Asked, store: Store) -> Plan:
+    """Return what is asked for; nothing is translated yet.
+
+    Raises:
+        IkusiError: it cannot be done, and why.
+    """
+    name, settings = asked.split()
     if name is None:
         raise ConfigError("Say what to translate: a name, an artifact or a Parquet file.")
-    from ikusi.data.translate.step import build, translate_spec
-
-    dataset = open_dataset(name, opened)
-    pictures = [open_dataset_or_images(one, opened) for one in images]
+    dataset = open_dataset(name, store)
+    pictures = [open_dataset_or_images(one, store) for one in asked.images]
     if settings.mode == "describe" and not pictures:
         pictures = [dataset]
     base = dataset.artifact.manifest.name if dataset.artifact else dataset.name
-    shown = output or f"{base}-{settings.to}"
-    spec = translate_spec(settings, dataset, shown, pictures, limit)
-    total = dataset.count() if limit is None else min(limit, dataset.count())
-    if dry_run:
-        _show_plan(settings, spec.address, total, opened.find(spec.address) is not None)
+    shown = asked.output or f"{base}-{settings.to}"
+    spec = translate_spec(settings, dataset, shown, pictures, asked.limit)
+    return Plan(spec, settings, dataset, pictures, asked.limit)
+
+
+def _answer(plan: Plan, part: Part, store: Store) -> None:
+    """Answer a part of the records, unless the whole is there."""
+    if store.find(plan.spec.address) is not None:
+        typer.echo(f"{plan.spec.address}: in the store already")
         return
-    with log.track(f"translate into {settings.to}", total) as advance:
-        artifact = build(
-            opened, spec, settings, dataset, images=pictures, limit=limit, on_records=advance
+    label = f"translate into {plan.settings.to}, part {part}"
+    with log.track(label, round(plan.total / part.of)) as advance:  # about: texts decide
+        flow = answer_part(
+            store,
+            plan.spec,
+            plan.settings,
+            plan.dataset,
+            part,
+            images=plan.pictures,
+            limit=plan.limit,
+            on_records=advance,
         )
-    link = runs / "data" / shown
-    opened.link(link, artifact)
-    _tell(artifact.stats, link)
+    typer.echo(f"part {part} of {plan.spec.address}: {flow.read} records are answered")
+    for reason, count in flow.to_stats()["dropped"].items():
+        typer.echo(f"  will be dropped {count}: {reason}")
 
 
 def open_dataset_or_images(name: str, store: Store) -> Dataset:
@@ -125,11 +219,11 @@ def open_dataset_or_images(name: str, store: Store) -> Dataset:
     return Dataset(artifact.manifest.name, artifact.path, artifact)
 
 
-def _show_plan(settings: TranslateSettings, address: str, total: int, is_there: bool) -> None:
-    from ikusi.data.translate.voices import choose_units
-
+def _show_plan(plan: Plan, *, is_there: bool) -> None:
+    settings = plan.settings
     way = " -> ".join(x for x in (settings.source or "?", settings.via, settings.to) if x)
-    typer.echo(f"{address}: {'in the store already' if is_there else f'{total} records'}, {way}")
+    state = "in the store already" if is_there else f"{plan.total} records"
+    typer.echo(f"{plan.spec.address}: {state}, {way}")
     for role in ("via_backend", "backend", "fallback"):
         found = getattr(settings, role)
         if found is None:
@@ -187,8 +281,8 @@ async def _score(
 
     from ikusi.data.translate.hop import Hop, Translated
     from ikusi.data.translate.quality import text_of
-    from ikusi.data.translate.step import ANSWERS
-    from ikusi.data.translate.voices import choose_units, open_voice
+    from ikusi.data.translate.voices import open_voice
+    from ikusi.data.translate.way import ANSWERS
 
     assert settings.quality.back_translation is not None and settings.source is not None
     backend = settings.quality.back_translation.backend

@@ -11,137 +11,31 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ikusi.core.artifact import hash_file
 from ikusi.core.config import to_plain
-from ikusi.core.errors import ConfigError, first_line
+from ikusi.core.errors import ConfigError
 from ikusi.core.store import Spec, Store, work_folder
 from ikusi.core.types import Record
 from ikusi.data.dataset import Dataset
-from ikusi.data.steps import SHARD_RECORDS, Drop, Outcome, write_outcomes
-from ikusi.data.translate.faults import MAX_DETAIL
-from ikusi.data.translate.hop import Hop
-from ikusi.data.translate.ladder import Fallen
-from ikusi.data.translate.pictures import Pictures
+from ikusi.data.steps import SHARD_RECORDS, Outcome, write_outcomes
 from ikusi.data.translate.prompts import prompts_hash
-from ikusi.data.translate.protect import NO_GLOSSARY, Glossary
-from ikusi.data.translate.quality import Estimate, chrf, text_of
+from ikusi.data.translate.quality import Estimate
 from ikusi.data.translate.settings import TranslateSettings
-from ikusi.data.translate.voices import Voice, choose_units, identity, open_voice
+from ikusi.data.translate.voices import choose_units, identity
+from ikusi.data.translate.way import Way, open_way, read_glossary, translate_record
 from ikusi.languages.pack import find_pack, load_pack
 
 VERSION = 1
 """Of the step: raised when the same answers give other records."""
-ANSWERS = ".answers"
-"""Folder of the store where answers are frozen; what is in it was paid for."""
-
-
-@dataclass(frozen=True)
-class _Way:
-    """Everything that is open while records are translated."""
-
-    settings: TranslateSettings
-    hops: tuple[Hop, ...]
-    back: Callable[[str], Hop] | None
-    """Source language -> who translates back into it, if that is wanted."""
-    pictures: Pictures | None
-
-
-async def translate_record(way: _Way, record: Record, tally: Counter[str]) -> Outcome:
-    """Return a record in the target language, or its drop."""
-    settings = way.settings
-    drop = _unfit(record, settings)
-    if drop is not None:
-        return drop
-    images: tuple[bytes, ...] = ()
-    if way.pictures is not None:
-        found = way.pictures.of(record)
-        if isinstance(found, Drop):
-            return found
-        images = found
-    current = record
-    voices: list[Voice] = []
-    for hop in way.hops:
-        if hop.target.code == current.language:  # it is in the language on the way already
-            continue
-        made = await hop.translate(current, tally, images)
-        if isinstance(made, Fallen):
-            where = f"{current.language} -> {hop.target.code}: " if len(way.hops) > 1 else ""
-            return _dropped(made, record, where)
-        voices += made.voices
-        current = replace(made.record, language=hop.target.code)
-    provenance = "; ".join(dict.fromkeys(voice.provenance for voice in voices))
-    done = replace(
-        current,
-        id=f"{record.id.removesuffix('@' + record.language)}@{settings.to}",
-        parent=record.id,
-        provenance=provenance,
-        licence=join_licences(record.licence, settings.licence),
-    )
-    if way.back is None:
-        return done
-    back = await way.back(record.language).translate(done, tally)
-    if isinstance(back, Fallen):
-        return _dropped(back, record, "translating back: ")
-    return _compared(record, done, text_of(back.record), settings)
-
-
-def _compared(record: Record, done: Record, back: str, settings: TranslateSettings) -> Outcome:
-    """Return the translated record if what it was translated back to is like the source."""
-    assert settings.quality.back_translation is not None
-    threshold = settings.quality.back_translation.threshold
-    score = chrf(back, text_of(record))
-    if score >= threshold:
-        return done
-    detail = f"chrF++ {score:.1f} of {threshold:g}: {back!r}; translation: {text_of(done)!r}"
-    return Drop("back-translation", record, detail[:MAX_DETAIL])
-
-
-def join_licences(one: str, other: str) -> str:
-    """Return the SPDX expression of both licences; one that is empty or the same adds nothing."""
-    parts = list(dict.fromkeys(part.strip() for part in (one, other) if part.strip()))
-    if len(parts) == 1:
-        return parts[0]
-    return " AND ".join(f"({part})" if " OR " in part else part for part in parts)
-
-
-@lru_cache(maxsize=256)
-def _has_pack(code: str) -> bool:
-    return find_pack(code) is not None
-
-
-def _unfit(record: Record, settings: TranslateSettings) -> Drop | None:
-    """Return the drop of a record that is not translated at all."""
-    if record.language == settings.to:
-        return Drop("same-language", record, f"it is in {settings.to} already")
-    if settings.source is not None and record.language != settings.source:
-        return Drop("other-language", record, f"{record.language}, not {settings.source}")
-    if not _has_pack(record.language):
-        return Drop("no-language-pack", record, f"`ikusi languages new {record.language}`")
-    joined = "\n".join([*(t.text for t in record.turns), *record.choices, *record.answers])
-    if "\0" in joined:
-        return Drop("not-storable", record, "a text holds a NUL character")
-    try:
-        joined.encode("utf-8")
-    except UnicodeEncodeError as error:
-        found = joined[error.start]
-        return Drop("not-storable", record, f"a text is not valid Unicode ({found!r})")
-    return None
-
-
-def _dropped(fallen: Fallen, record: Record, where: str) -> Drop:
-    return Drop(fallen.reason, record, f"{where}{fallen.detail}"[:MAX_DETAIL])
-
-
-# -- the artifact
 
 
 def translate_spec(
@@ -204,31 +98,6 @@ def translate_spec(
     return Spec("translate", name, VERSION, config, inputs)
 
 
-def read_glossary(path: Path) -> Glossary:
-    """Return the names and terms of a TSV file without a header.
-
-    Raises:
-        ConfigError: it cannot be read, or a line is wrong; names the line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({first_line(error)}).") from None
-    terms: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        cells = [cell.strip() for cell in line.split("\t")]
-        if not any(cells):
-            continue
-        if len(cells) > 2 or not cells[0]:
-            raise ConfigError(
-                f"{path}, line {number}: is not a term, or a term, a tab and its translation."
-            )
-        target = cells[1] if len(cells) == 2 else ""
-        if terms.setdefault(cells[0], target) != target:
-            raise ConfigError(f"{path}, line {number}: {cells[0]!r} has two translations.")
-    return Glossary(terms)
-
-
 def build(
     store: Store,
     spec: Spec,
@@ -259,12 +128,10 @@ def build(
     """
 
     def write(out: Path) -> Mapping[str, Any]:
-        payloads = [one.artifact.path for one in images if one.artifact is not None]
-        pictures = Pictures(payloads) if settings.mode == "describe" else None
         with asyncio.Runner() as runner, Estimate(settings.quality.comet) as estimate:
             stack = AsyncExitStack()
             try:
-                way = runner.run(_open(stack, settings, store.root / ANSWERS, pictures))
+                way = runner.run(open_way(stack, settings, store.root, images))
                 line = _Line(runner, way, estimate, dataset.read(limit), work_folder(out))
                 line.on_records, line.size = on_records, shard_records
                 flow = write_outcomes("translate", line.shards(), out, line.work)
@@ -275,13 +142,28 @@ def build(
     return store.build(spec, write)
 
 
+@dataclass
+class _Shard:
+    """Records, and what became of those that are done."""
+
+    records: list[Record]
+    done: asyncio.Future[None]
+    outcomes: list[Any] = field(init=False)
+    left: int = field(init=False)
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.left = len(self.records)
+        self.outcomes = [None] * self.left
+
+
 class _Line:
-    """Shards of outcomes; while one is waited for, the next one is already being asked for."""
+    """Shards of outcomes; while one is written, the next one is already being asked for."""
 
     def __init__(
         self,
         runner: asyncio.Runner,
-        way: _Way,
+        way: Way,
         estimate: Estimate,
         records: Iterator[Record],
         work: Path,
@@ -289,23 +171,28 @@ class _Line:
         self.work, self.size = work, SHARD_RECORDS
         self.on_records: Callable[[int, Callable[[], str]], None] = lambda count, told: None
         self._runner, self._way, self._estimate, self._records = runner, way, estimate, records
-        # Twice as many as are in flight: all of a shard at once would be prepared before the first
-        # answer is looked at.
-        self._gate = asyncio.Semaphore(2 * way.settings.backend.concurrency)
-        self._ahead: list[tuple[list[Record], Counter[str], list[asyncio.Task[Outcome]]]] = []
+        self._ahead: deque[_Shard] = deque()
+        self._waiting: deque[tuple[_Shard, int]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
 
     def shards(self) -> Iterator[tuple[int, Callable[[], list[Outcome]]]]:
         """Yield what `write_outcomes` takes."""
         number = 0
         while True:
-            batch = self._ahead[0][0] if self._ahead else list(islice(self._records, self.size))
+            batch = self._ahead[0].records if self._ahead else self._read()
             if not batch:
                 return
             done = self.work / f"part-{number:05d}.json"
             if done.is_file():  # a killed run finished it
                 self.on_records(len(batch), self._told)
             yield len(batch), partial(self._compute, batch, number)
+            if self._ahead and self._ahead[0].records is batch:  # nobody wanted it: it was finished
+                self._ahead.popleft()
             number += 1
+
+    def _read(self) -> list[Record]:
+        return list(islice(self._records, self.size))
 
     def _compute(self, batch: list[Record], number: int) -> list[Outcome]:
         return self._runner.run(self._finish(batch, number))
@@ -313,39 +200,58 @@ class _Line:
     async def _finish(self, batch: list[Record], number: int) -> list[Outcome]:
         if not self._ahead:
             self._start(batch)
-        _, tally, tasks = self._ahead.pop(0)
-        following = list(islice(self._records, self.size))
+        shard = self._ahead[0]
+        following = self._read()
         if following:
             self._start(following)
         try:
-            outcomes = list(await asyncio.gather(*tasks))
+            if self._failure is None:
+                await shard.done
+            if self._failure is not None:
+                raise self._failure
         except BaseException:
-            waiting = [*tasks, *(task for part in self._ahead for task in part[2])]
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            workers = list(self._workers)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
             raise
-        outcomes = self._estimate.judge(batch, outcomes)
+        self._ahead.popleft()
+        outcomes = self._estimate.judge(batch, shard.outcomes)
         noted = self.work / f"tally-{number:05d}.json"
         temporary = noted.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dict(sorted(tally.items()))), encoding="utf-8")
+        temporary.write_text(json.dumps(dict(sorted(shard.tally.items()))), encoding="utf-8")
         os.replace(temporary, noted)
         return outcomes
 
     def _start(self, batch: list[Record]) -> None:
-        tally: Counter[str] = Counter()
+        loop = asyncio.get_running_loop()
+        shard = _Shard(batch, loop.create_future())
+        self._ahead.append(shard)
+        self._waiting.extend((shard, index) for index in range(len(batch)))
+        for _ in range(self._way.width - len(self._workers)):
+            worker = loop.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
 
-        async def one(record: Record) -> Outcome:
-            async with self._gate:
-                outcome = await translate_record(self._way, record, tally)
-            self.on_records(1, self._told)
-            return outcome
-
-        tasks = [asyncio.get_running_loop().create_task(one(record)) for record in batch]
-        self._ahead.append((batch, tally, tasks))
+    async def _work(self) -> None:
+        while self._waiting:
+            shard, index = self._waiting.popleft()
+            try:
+                made = await translate_record(self._way, shard.records[index], shard.tally)
+                self.on_records(1, self._told)
+            except Exception as error:
+                self._failure = self._failure or error
+                for waited in self._ahead:
+                    if not waited.done.done():
+                        waited.done.set_result(None)
+                return
+            shard.outcomes[index] = made
+            shard.left -= 1
+            if not shard.left and not shard.done.done():  # done, too, when another record failed
+                shard.done.set_result(None)
 
     def _told(self) -> str:
-        return self._way.hops[-1].voices[0].asker.usage.describe()
+        return self._way.usage.describe()
 
     def tally(self) -> dict[str, int]:
         """Return the faults of all shards, those of a killed run too."""
@@ -355,38 +261,7 @@ class _Line:
         return dict(sorted(total.items()))
 
 
-async def _open(
-    stack: AsyncExitStack, settings: TranslateSettings, answers: Path, pictures: Pictures | None
-) -> _Way:
-    opened: dict[str, Voice] = {}
-
-    async def voice(backend: Any, units: str = "auto") -> Voice:
-        key = backend.model_dump_json() + units
-        if key not in opened:  # one server is not launched twice
-            opened[key] = await stack.enter_async_context(
-                open_voice(backend, choose_units(backend, units), answers)
-            )
-        return opened[key]
-
-    main = [await voice(settings.backend, settings.units)]
-    if settings.fallback is not None:
-        main.append(await voice(settings.fallback))
-    glossary = read_glossary(settings.glossary) if settings.glossary else NO_GLOSSARY
-    hops: list[Hop] = []
-    if settings.via is not None:
-        first = [await voice(settings.via_backend)] if settings.via_backend else main
-        # The glossary is in the target language: on the way there its terms stay as they are.
-        kept = Glossary(dict.fromkeys(glossary.terms, ""))
-        hops.append(Hop(settings.via, first, settings, glossary=kept))
-    hops.append(Hop(settings.to, main, settings, glossary=glossary))
-    back: Callable[[str], Hop] | None = None
-    if settings.quality.back_translation is not None:
-        other = await voice(settings.quality.back_translation.backend)
-        back = cache(lambda code: Hop(code, [other], settings, verify=False))
-    return _Way(settings, tuple(hops), back, pictures)
-
-
-def _told(way: _Way, tally: Mapping[str, int]) -> dict[str, Any]:
+def _told(way: Way, tally: Mapping[str, int]) -> dict[str, Any]:
     """Return what else goes into the stats."""
     usages = {
         voice.provenance: {
