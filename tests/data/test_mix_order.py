@@ -100,11 +100,13 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
         list(in_order([chosen], 30, tmp_path / "scratch"))
 
 
-def test_a_record_without_a_group_is_refused() -> None:
+@pytest.mark.parametrize("name", ["group", "language", "source"])
+def test_a_record_that_cannot_be_placed_is_refused(name: str) -> None:
     def read(columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        yield pa.RecordBatch.from_pylist([{"group": "a"}, {"group": None}])
+        whole = dict.fromkeys(columns or (), "a")
+        yield pa.RecordBatch.from_pylist([whole, {**whole, name: None}])
 
-    with pytest.raises(DataError, match="text in 'eu': a record has no group"):
+    with pytest.raises(DataError, match=f"text in 'eu': a record has no {name}"):
         Reading(0).add(("text", "eu"), read)
 
 

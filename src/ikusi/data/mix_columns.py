@@ -87,17 +87,18 @@ class Reading:
             ranked: its groups are to be ranked within the part.
 
         Raises:
-            DataError: a record has no group; or what `read` raises.
+            DataError: a record has no group, language or source; or what `read` raises.
         """
         entries: list[Integers] = []
         labels: list[Integers] = []
         orders, ranks = [_hashes(self._seed, "order", [])], [_hashes(self._seed, pool[0], [])]
         count = 0
         for batch in read(_COLUMNS):
+            for name in ("group", "language", "source"):
+                if batch.column(name).null_count:
+                    raise DataError(f"{pool[0]} in {pool[1]!r}: a record has no {name}. Drop it.")
             # Records of a group mostly stand together: it is hashed once for all in a batch.
             coded = batch.column("group").dictionary_encode()
-            if coded.null_count:
-                raise DataError(f"{pool[0]} in {pool[1]!r}: a record has no group.")
             names: list[Any] = coded.dictionary.cast(pa.binary()).to_pylist()
             entries.append(coded.indices.to_numpy() + np.int32(count))
             count += len(names)
@@ -113,8 +114,9 @@ class Reading:
         sources = batch.column("source").dictionary_encode()
         languages = batch.column("language").dictionary_encode()
         images = pc.list_value_length(batch.column("images")).fill_null(0).to_numpy()
-        pairs = sources.indices.to_numpy() * len(languages.dictionary) + languages.indices
-        codes, found = np.unique(2 * np.asarray(pairs) + (images > 0), return_inverse=True)
+        pairs = sources.indices.to_numpy() * len(languages.dictionary)
+        pairs = 2 * (pairs + languages.indices.to_numpy()) + (images > 0)
+        codes, found = np.unique(pairs, return_inverse=True)
         own = []
         for code in codes.tolist():
             source, language = divmod(code // 2, len(languages.dictionary))
