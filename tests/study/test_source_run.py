@@ -124,6 +124,15 @@ def test_the_plan_names_who_translates_and_what_would_be_launched(
 
 
 @pytest.mark.parametrize(
+    "command", ["study basque", "report basque", "run basque --launch local --dry-run"]
+)
+def test_what_needs_results_is_refused(command: str, folder: Path) -> None:
+    code, line = run(command.split())
+    assert code == 1
+    assert "models of sets are not evaluated yet. Make one by `ikusi run basque`" in line
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"translate": {}}, r"translate\.instructions does not say who translates mine"),

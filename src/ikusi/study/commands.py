@@ -66,10 +66,7 @@ def run_study(
         from ikusi.study.source_run import run_on_sets
 
         if verb == "study" or found.study.axes:
-            raise ConfigError(
-                f"{recipe}: a study compares results, and models of published sets have none yet. "
-                f"Make one model with `ikusi run {recipe}`."
-            )
+            plan_of(verb, recipe, overrides)  # which says why not
         run_on_sets(found, data, recipe, Store(store_path), runs, workers, dry_run=dry_run)
         return
     plan = plan_of(verb, recipe, overrides)

@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 from ikusi.core.artifact import Spec, hash_folder
 from ikusi.core.config import set_dotted, to_plain
+from ikusi.core.errors import ConfigError
 from ikusi.evaluate.results import Control
 from ikusi.study.recipe import OWN_COLUMN, Recipe, resolve
 from ikusi.study.steps import STEPS
@@ -111,6 +112,11 @@ def plan_study(data: Mapping[str, Any], where: str) -> Plan:
         where: its name, for messages.
     """
     recipe = resolve(data, where)
+    if recipe.sets_named:
+        raise ConfigError(
+            f"{where}: is about {', '.join(recipe.sets_named[:3])}, and models of sets are not "
+            f"evaluated yet. Make one by `ikusi run {where}`, on this machine."
+        )
     check_world(recipe, where)
     plan = Plan(recipe)
     axes = recipe.study.axes
