@@ -10,12 +10,13 @@ Shapes: `B` prompts, `T` prompt length, `V` vocabulary.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from ikusi.model.vlm import decoder, embed, head, positions
@@ -77,14 +78,21 @@ def _step(model: PreTrainedModel, embeddings: Tensor, mask: Tensor, cache: Dynam
 def _hidden(
     model: PreTrainedModel, embeddings: Tensor, mask: Tensor, cache: DynamicCache
 ) -> Tensor:
-    output: Tensor = decoder(model)(
+    stack = decoder(model)
+    output: Tensor = stack(
         inputs_embeds=embeddings,
         attention_mask=mask,
         position_ids=positions(mask)[:, -embeddings.shape[1] :],
-        past_key_values=cache,
         use_cache=True,
+        **{_cache_argument(stack): cache},
     ).last_hidden_state
     return output
+
+
+def _cache_argument(stack: nn.Module) -> str:
+    """Return what a model calls its cache: transformers 5.24 gave it another name."""
+    known = inspect.signature(stack.forward).parameters
+    return "cache" if "cache" in known else "past_key_values"
 
 
 def _greedy(
