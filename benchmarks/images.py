@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def whole_path(pictures: Sequence[bytes], folder: Path) -> None:
     with Spool(folder / "0.spool") as spool, ImageWriter(folder / "images") as writer:
         for index, data in enumerate(pictures):
             wanted = Wanted(f"http://example.org/{index}", None)
-            row, kept = judge(wanted, lambda data=data: data, settings)  # type: ignore[misc]
+            row, kept = judge(wanted, partial(bytes, data), settings)
             spool.append(index, row, kept)
         for index in range(len(pictures)):
             entry = spool.entries[index]

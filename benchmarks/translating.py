@@ -119,7 +119,7 @@ def translate(folder: Path, url: str, concurrency: int, count: int) -> Measured:
     try:
         made = step.build(store, spec, settings, dataset)
     finally:
-        endpoint.Endpoint.complete = original  # type: ignore[method-assign]
+        endpoint.Endpoint.complete = original  # type: ignore[method-assign]  # as it was
     end, used = time.perf_counter(), time.process_time()
     if made.stats["kept"] != count:
         raise SystemExit(f"only {made.stats['kept']} of {count} were translated: {made.stats}")

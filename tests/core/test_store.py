@@ -239,13 +239,18 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2])
 
 
-@pytest.mark.parametrize("name", ["b.txt", "config.yaml", "stats.json", "manifest.json"])
-@pytest.mark.parametrize("damage", [flip, cut, extra, Path.unlink])
+DAMAGES = [
+    (name, damage)
+    for name in ("b.txt", "config.yaml", "stats.json", "manifest.json")
+    for damage in (flip, cut, extra, Path.unlink)
+    if (name, damage) != ("manifest.json", Path.unlink)  # without a manifest it is no artifact
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
 def test_damage_is_refused_by_open_and_mended_by_build(
     store: Store, made: Artifact, name: str, damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if damage is Path.unlink and name == "manifest.json":
-        pytest.skip("without a manifest there is no artifact")
     damage(made.path / name)
     with pytest.raises(CorruptArtifact) as caught:
         store.open(made.address)

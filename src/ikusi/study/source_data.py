@@ -18,6 +18,7 @@ from ikusi.data.dataset import Dataset, records_of
 from ikusi.data.filter_commands import Sources, make_filtered, plan_filter
 from ikusi.data.image_commands import make_images
 from ikusi.data.import_plan import Request, resolve
+from ikusi.data.sources.mapping import read_mapping
 from ikusi.data.sources.registry import SOURCES, find_source
 from ikusi.data.sources.source import Source
 from ikusi.data.translate.settings import TranslateSettings
@@ -66,7 +67,7 @@ def source_steps(recipe: Recipe, where: str) -> list[SourceStep]:
         steps.append(_images(recipe, pictured))
     filtered = dict.fromkeys(n for n in recipe.sets_named if n not in translated)
     filtered |= dict.fromkeys(translated[n] for n in recipe.sets_named if n in translated)
-    steps += [_filter(recipe, name, name, pictured) for name in filtered]
+    steps += [_filter(recipe, name, f"import {name}", pictured) for name in filtered]
     for name, base in translated.items():
         if name in recipe.sets_named:
             steps.append(_translate(recipe, name, base, where))
@@ -118,9 +119,10 @@ def _source(recipe: Recipe, name: str, where: str) -> tuple[Source, bool]:
     """Return the source of a set, and whether it has pictures."""
     settings = recipe.sets.get(name, SetSettings())
     wanted = settings.source or name
-    if settings.mapping is not None or settings.files is not None:
-        request = _request(wanted, settings)
-        source = resolve(request).source
+    if settings.mapping is not None:
+        source = read_mapping(settings.mapping)
+    elif settings.files is not None and wanted.partition("@")[0] not in SOURCES:
+        source = resolve(_request(wanted, settings)).source  # its columns tell what it is
     else:
         try:
             source, _ = find_source(wanted)
@@ -165,8 +167,7 @@ def _images(recipe: Recipe, names: tuple[str, ...]) -> SourceStep:
     return SourceStep(_IMAGES, _IMAGES, f"of {', '.join(names)}", needs, make)
 
 
-def _filter(recipe: Recipe, name: str, of: str, pictured: Sequence[str]) -> SourceStep:
-    source = of if of.startswith("translate ") else f"import {of}"
+def _filter(recipe: Recipe, name: str, source: str, pictured: Sequence[str]) -> SourceStep:
     base = name.partition("@")[0]
     images = (_IMAGES,) if base in pictured or name in pictured else ()
     benchmarks = tuple(f"import {name}" for name in recipe.benchmarks)

@@ -37,7 +37,7 @@ def run_on_sets(
         store: where artifacts are.
         runs: where readable links go.
         workers: steps of training side by side; None for one per core.
-        dry_run: print the plan and stop; nothing is read and nobody is asked.
+        dry_run: print the plan and stop; nobody is asked, and of files only what they are is read.
 
     Raises:
         IkusiError: something can be mended; what was done is kept.

@@ -100,8 +100,8 @@ class Scorer:
 
         def write() -> None:  # beside the reading: pipes hold little, and it may answer late
             try:
-                process.stdin.writelines(lines)  # type: ignore[union-attr]
-                process.stdin.flush()  # type: ignore[union-attr]
+                process.stdin.writelines(lines)  # type: ignore[union-attr]  # it is a pipe
+                process.stdin.flush()  # type: ignore[union-attr]  # the same
             except (OSError, ValueError):
                 return  # it ended: reading tells
 
