@@ -374,7 +374,7 @@ def test_by_default_nothing_private_is_contacted(
 
 WRONG = [
     (["nothing"], "no artifact, link or folder"),
-    (["max_byte=3"], "no import is named"),
+    (["max_byte=3"], "no records are named"),
     (["IMPORT", "max_byte=3"], r"unknown key 'max_byte'. Did you mean 'max_bytes'\?"),
     (["IMPORT", "network.perhost=3"], "'per_host'"),
     (["IMPORT", "max_pixels=999999999"], "max_pixels"),

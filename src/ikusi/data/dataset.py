@@ -6,13 +6,15 @@ the address of what is made from it by its content, never by its path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ikusi.core.artifact import MANIFEST, Artifact, hash_data, hash_file, is_name
-from ikusi.core.errors import DataError
+from ikusi.core.config import parse_override, set_dotted
+from ikusi.core.errors import ConfigError, DataError
 from ikusi.core.links import read_link
 from ikusi.core.records import count_records, read_records
 from ikusi.core.store import Store
@@ -126,3 +128,27 @@ def open_dataset(name: str, store: Store, runs: Path | None = None) -> Dataset:
     artifact = store.resolve(link or name)
     shown = link.name if link and is_name(link.name) else artifact.manifest.name
     return Dataset(shown, records_of(artifact.path), artifact)
+
+
+def joined_name(datasets: Iterable[Dataset], otherwise: str) -> str:
+    """Return a name, fit for an address, for what is made of several sets; else `otherwise`."""
+    text = "+".join(dict.fromkeys(dataset.name for dataset in datasets))
+    return re.sub(r"[^A-Za-z0-9._+@=,-]", "-", text)[:60].strip(".,-_+@=") or otherwise
+
+
+def split_arguments(
+    arguments: Sequence[str], settings: Mapping[str, Any], verb: str
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the names among a verb's arguments, and `settings` changed by its `key=value`.
+
+    Raises:
+        ConfigError: nothing is named.
+    """
+    names = [text for text in arguments if "=" not in text or Path(text).exists()]
+    changed = dict(settings)
+    for text in arguments:
+        if text not in names:
+            changed = set_dotted(changed, *parse_override(text))
+    if not names:
+        raise ConfigError(f"{verb}: no records are named. `ikusi store ls import` lists some.")
+    return names, changed

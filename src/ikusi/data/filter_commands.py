@@ -7,7 +7,6 @@ Place: command line -> [this] -> `filters/step.py`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,18 @@ import pyarrow.parquet as pq
 import typer
 
 from ikusi.core.artifact import Artifact
-from ikusi.core.config import merge, parse_override, read_yaml, set_dotted, to_plain
+from ikusi.core.config import read_yaml, to_plain
 from ikusi.core.errors import ConfigError, DataError, first_line
 from ikusi.core.store import Spec, Store, work_folder
 from ikusi.core.types import ImageRef
-from ikusi.data.dataset import Dataset, find_artifact, open_dataset, records_of
+from ikusi.data.dataset import (
+    Dataset,
+    find_artifact,
+    joined_name,
+    open_dataset,
+    records_of,
+    split_arguments,
+)
 from ikusi.data.filters.against import Benchmarks
 from ikusi.data.filters.checks import Checks, Identifier
 from ikusi.data.filters.look import Looker
@@ -38,7 +44,6 @@ from ikusi.languages.pack import Pack, available, find_pack, load_pack
 
 VERSION = 1
 IMAGES = "images"
-_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,10 @@ def run_filter(
         IkusiError: something can be mended.
     """
     opened = Store(store)
-    sets, data = _split(names, read_yaml(config) if config else {})
+    written = (read_yaml(config) if config else None) or {}
+    if not isinstance(written, Mapping):
+        raise ConfigError(f"{config}: holds no settings. Write them as `key: value`.")
+    sets, data = split_arguments(names, written, "filter")
     settings = FilterSettings.parse(data, str(config or "filter"))
 
     def open_all(given: Sequence[str]) -> list[Dataset]:
@@ -178,7 +186,7 @@ def plan_filter(
     for role, dataset in sources.roles():
         inputs |= dataset.inputs(role)
         config |= dataset.config(role)
-    made_of = name or _joined([dataset.name for dataset in sources.records])
+    made_of = name or joined_name(sources.records, "records")
     spec = Spec("filter", made_of, VERSION, config, inputs)
     return Plan(spec, settings, sources, identifiers, certain, words, notes)
 
@@ -224,23 +232,6 @@ def describe(artifact: Artifact) -> list[str]:
 
 
 # -- what is named
-
-
-def _split(names: Sequence[str], data: Any) -> tuple[list[str], dict[str, Any]]:
-    """Return the names, and the settings, those of the command line last."""
-    sets = [text for text in names if "=" not in text or Path(text).exists()]
-    settings: dict[str, Any] = merge({}, data) if isinstance(data, Mapping) else data or {}
-    for text in names:
-        if text not in sets:
-            settings = set_dotted(settings, *parse_override(text))
-    if not sets:
-        raise ConfigError("filter: no records are named. `ikusi store ls import` lists some.")
-    return sets, settings
-
-
-def _joined(names: Sequence[str]) -> str:
-    text = re.sub(r"[^A-Za-z0-9._+@=,-]", "-", "+".join(dict.fromkeys(names)))
-    return text[:_NAME_LENGTH].strip("-.,") or "records"
 
 
 @dataclass

@@ -7,7 +7,6 @@ Place: command line -> [this] -> images step.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 import typer
 
 from ikusi.core.artifact import Artifact, hash_data
-from ikusi.core.config import parse_override, set_dotted, to_plain
-from ikusi.core.errors import ConfigError, DataError
+from ikusi.core.config import to_plain
+from ikusi.core.errors import DataError
 from ikusi.core.files import show_bytes
 from ikusi.core.store import Spec, Store, work_folder
-from ikusi.data.dataset import Dataset, find_artifact, open_dataset
+from ikusi.data.dataset import Dataset, find_artifact, joined_name, open_dataset, split_arguments
 from ikusi.data.image_manifest import MANIFEST_FILE
 from ikusi.data.image_plan import make_plan
 from ikusi.data.image_settings import ImageSettings
@@ -28,7 +27,6 @@ from ikusi.data.image_step import IMAGES, write_images
 from ikusi.data.netguard import Lookup
 
 VERSION = 2
-_NAME_LENGTH = 60
 _SHOWN_REASONS = 8
 _PREVIEW_ROWS = 64 << 10
 
@@ -57,7 +55,7 @@ def run_images(
         IkusiError: something can be mended.
     """
     opened = Store(store)
-    sources, settings = _split(names)
+    sources, settings = split_arguments(names, {}, "images")
     datasets = [open_dataset(source, opened, runs) for source in sources]
     parsed = ImageSettings.parse(settings, "images")
     before = find_artifact(earlier, opened, runs) if earlier else None
@@ -134,7 +132,7 @@ def images_spec(
     for number, dataset in enumerate(_ordered(datasets)):
         inputs |= dataset.inputs(f"records{number}")
         config |= dataset.config(f"records{number}")
-    made_of = name or _joined(dataset.name for dataset in datasets)
+    made_of = name or joined_name(datasets, "images")
     return Spec("images", made_of, VERSION, config, inputs)
 
 
@@ -187,22 +185,5 @@ def describe(artifact: Artifact) -> list[str]:
     return lines
 
 
-def _split(names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the names, and the settings among them."""
-    sources = [text for text in names if "=" not in text or Path(text).exists()]
-    settings: dict[str, Any] = {}
-    for text in names:
-        if text not in sources:
-            settings = set_dotted(settings, *parse_override(text))
-    if not sources:
-        raise ConfigError("images: no import is named. `ikusi store ls import` lists them.")
-    return sources, settings
-
-
 def _content(dataset: Dataset) -> Any:
     return dataset.artifact.hash if dataset.artifact else dict(dataset.config())
-
-
-def _joined(names: Any) -> str:
-    text = "+".join(dict.fromkeys(names))
-    return re.sub(r"[^A-Za-z0-9._+@=,-]", "-", text)[:_NAME_LENGTH].strip(".,-_+@=") or "images"

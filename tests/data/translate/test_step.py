@@ -26,7 +26,7 @@ from ikusi.data.steps import read_drops
 from ikusi.data.translate.quality import Scorer, chrf, judge_thresholds, read_pairs
 from ikusi.data.translate.settings import TranslateSettings
 from ikusi.data.translate.step import build, translate_spec
-from ikusi.data.translate.way import join_licences
+from ikusi.data.translate.way import licence_of
 
 TALKS = [
     record(
@@ -77,7 +77,7 @@ def test_records_come_out_translated_with_what_they_came_from(tmp_path: Path) ->
     assert (first.id, first.parent, first.language) == ("r000@eu", "r000@en", "eu")
     assert (first.group, first.images, first.task) == (source.group, source.images, source.task)
     assert first.turns[0].parts[0] == Image(0)
-    assert first.licence == "CC-BY-4.0 AND llama3.1"
+    assert first.licence == "CC-BY-4.0 AND LicenseRef-Llama-3.1"
     assert first.provenance == "scripted (endpoint scripted)"
     assert made.stats["read"] == made.stats["kept"] == 40
     assert "on" in made.stats["language_check"]["en -> eu"]
@@ -302,12 +302,13 @@ def test_a_parallel_sample_without_bad_pairs_gets_some(tmp_path: Path) -> None:
         ("", "", ""),
         ("MIT", "", "MIT"),
         ("MIT", "MIT", "MIT"),
-        ("MIT", "Apache-2.0", "MIT AND Apache-2.0"),
-        ("MIT OR ISC", "Apache-2.0", "(MIT OR ISC) AND Apache-2.0"),
+        ("MIT", "Apache-2.0", "Apache-2.0 AND MIT"),
+        ("MIT OR ISC", "Apache-2.0", "(Apache-2.0 AND MIT) OR (Apache-2.0 AND ISC)"),
+        ("", "MIT", "MIT AND unknown"),  # a translator cannot give what the source did not
     ],
 )
-def test_licences_are_joined(one: str, other: str, joined: str) -> None:
-    assert join_licences(one, other) == joined
+def test_a_translation_is_under_both_licences(one: str, other: str, joined: str) -> None:
+    assert licence_of(one, other) == joined
 
 
 # -- the verb

@@ -34,7 +34,7 @@ from ikusi.data.translate.voices import choose_units, identity
 from ikusi.data.translate.way import Way, open_way, read_glossary, translate_record
 from ikusi.languages.pack import find_pack, load_pack
 
-VERSION = 2
+VERSION = 3
 """Of the step: raised when the same answers give other records."""
 
 

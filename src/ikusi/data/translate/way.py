@@ -18,6 +18,7 @@ from ikusi.backends.run import Usage
 from ikusi.core.errors import ConfigError, first_line
 from ikusi.core.types import Record
 from ikusi.data.dataset import Dataset
+from ikusi.data.licences import join_licences
 from ikusi.data.steps import Drop, Outcome
 from ikusi.data.translate.faults import MAX_DETAIL
 from ikusi.data.translate.hop import Hop
@@ -87,7 +88,7 @@ async def translate_record(way: Way, record: Record, tally: Counter[str]) -> Out
         id=f"{record.id.removesuffix('@' + record.language)}@{settings.to}",
         parent=record.id,
         provenance=provenance,
-        licence=join_licences(record.licence, settings.licence),
+        licence=licence_of(record.licence, settings.licence),
     )
     if way.back is None:
         return done
@@ -108,12 +109,10 @@ def _compared(record: Record, done: Record, back: str, settings: TranslateSettin
     return Drop("back-translation", record, detail[:MAX_DETAIL])
 
 
-def join_licences(one: str, other: str) -> str:
-    """Return the SPDX expression of both licences; one that is empty or the same adds nothing."""
-    parts = list(dict.fromkeys(part.strip() for part in (one, other) if part.strip()))
-    if len(parts) == 1:
-        return parts[0]
-    return " AND ".join(f"({part})" if " OR " in part else part for part in parts)
+@lru_cache(maxsize=256)
+def licence_of(source: str, translator: str) -> str:
+    """Return the licence of a translation: one that is not known stays so, whoever translates."""
+    return join_licences(source, translator) if translator else source
 
 
 @lru_cache(maxsize=256)
